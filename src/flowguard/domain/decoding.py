@@ -1,0 +1,245 @@
+"""From the log's bytes to rows: many records in one call of a compiled decoder, each bad one named with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from pydantic import TypeAdapter, ValidationError
+
+from flowguard.domain import payload
+from flowguard.domain.batching import Batch
+from flowguard.domain.catalog import Catalog, Data, EventType
+from flowguard.domain.columns import row_reader
+from flowguard.domain.dead_letters import Reason, Rejection
+from flowguard.domain.events import Envelope
+from flowguard.domain.ingestion import (
+    INGESTION_ID_HEADER,
+    Claim,
+    IngestionId,
+    RecordRun,
+    TopicPartition,
+    ingestion_id_prefix,
+)
+from flowguard.domain.rows import Filtered, Row, Rows
+
+_MAX_ERROR = 2_000  # characters of an error's text that a dead letter keeps
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a batch held: rows to write, records that can never land, offsets that a rule filtered out."""
+
+    rows: list[Rows] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    filtered: list[Filtered] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Readable:
+    """Records of one run that could be read so far, as columns."""
+
+    offsets: list[int] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    data: list[Data] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+
+
+class BatchDecoder:
+    """Decodes batches by a catalog. Compiled once; pure; safe to share between threads."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._readers = {event_type.topic: _TypeReader(event_type) for event_type in catalog}
+
+    def decode(self, batch: Batch, claims: dict[TopicPartition, Claim], ingested_at: datetime) -> Decoded:
+        """Decode what the batch is to write (its excluded records are passed over).
+
+        `ingested_at` (aware, UTC) is the INGESTED_AT of every row. Raises KeyError where a partition has no claim.
+        """
+        decoded = Decoded()
+        excluded: dict[TopicPartition, set[int]] = {}
+        for partition, offset in batch.excluded:
+            excluded.setdefault(partition, set()).add(offset)
+        for run in batch.runs:
+            skipped = excluded.get(run.partition, set())
+            reader = self._readers.get(run.partition.topic)
+            if reader is None:
+                decoded.rejections += _all_unknown(run, skipped)
+            else:
+                reader.read(run, skipped, claims[run.partition].incarnation, ingested_at, decoded)
+        return decoded
+
+
+class _TypeReader:
+    def __init__(self, event_type: EventType) -> None:
+        self._type = event_type
+        self._envelope = msgspec.json.Decoder(Envelope)
+        self._many: TypeAdapter[list[Any]] = TypeAdapter(list[event_type.model])  # type: ignore[name-defined]
+        self._columns = row_reader(event_type.model)
+
+    def read(self, run: RecordRun, skipped: set[int], incarnation: int, now: datetime, into: Decoded) -> None:
+        readable = self._unwrap(run, skipped, incarnation, into.rejections)
+        models = self._validate(run.partition, readable, into.rejections)
+        if self._type.keep is not None:
+            models, dropped = self._filter(run.partition, readable, models, into.rejections)
+            if dropped:
+                into.filtered.append(Filtered(self._type, run.partition, incarnation, dropped))
+        if models:
+            values = self._rows(run.partition, incarnation, readable, models, now)
+            into.rows.append(Rows(self._type, run.partition, incarnation, readable.offsets, values))
+
+    def _unwrap(self, run: RecordRun, skipped: set[int], incarnation: int, bad: list[Rejection]) -> _Readable:
+        """Envelopes and payloads in the newest version."""
+        found = _Readable()
+        event_type = self._type
+        name, newest = event_type.name, event_type.version
+        open_envelope, open_payload = self._envelope.decode, payload.decode
+        prefix = ingestion_id_prefix(run.partition.topic, incarnation, run.partition.partition)
+        for index, (offset, value) in enumerate(zip(run.offsets, run.values, strict=True)):
+            if offset in skipped:
+                continue
+            event_id: str | None = None
+            try:
+                envelope = open_envelope(value)
+                event_id = envelope.id
+                data = open_payload(envelope.data)
+                if b"\\u0000" in value and "\x00" in f"{envelope.id}{envelope.source}{envelope.subject}":
+                    raise payload.PayloadError("the envelope contains the NUL character")
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                bad.append(_reject(run.partition, offset, Reason.MALFORMED, error, event_id))
+                continue
+            if envelope.type != name:
+                bad.append(
+                    _reject(
+                        run.partition,
+                        offset,
+                        Reason.UNKNOWN_EVENT_TYPE,
+                        f"the type is {envelope.type[:100]!r}, and this topic carries {name!r}",
+                        event_id,
+                    )
+                )
+                continue
+            if not isinstance(data, dict):
+                bad.append(_reject(run.partition, offset, Reason.INVALID, "data is no JSON object", event_id))
+                continue
+            if envelope.schemaversion != newest:
+                versions = event_type.versions
+                if envelope.schemaversion not in versions:
+                    known = str(newest) if len(versions) == 1 else f"{versions[0]} to {newest}"
+                    text = f"schema version {envelope.schemaversion} of {name} is unknown (known: {known})"
+                    bad.append(_reject(run.partition, offset, Reason.UNKNOWN_SCHEMA_VERSION, text, event_id))
+                    continue
+                try:
+                    data = event_type.upcast(data, envelope.schemaversion)
+                except Exception as error:  # noqa: BLE001  # a user's code; whatever it raises, it costs this record only
+                    bad.append(_reject(run.partition, offset, Reason.UPCAST_FAILED, error, event_id))
+                    continue
+            found.offsets.append(offset)
+            found.envelopes.append(envelope)
+            found.data.append(data)
+            found.ids.append(
+                f"{prefix}{offset}" if run.headers is None else _first_id(run, index, prefix, offset)
+            )
+        return found
+
+    def _validate(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> list[Any]:
+        """Models of what fits; what does not is taken out of `found`."""
+        try:
+            return self._many.validate_python(found.data)
+        except ValidationError as error:
+            reasons: dict[int, list[str]] = {}
+            for one in error.errors(include_url=False, include_context=False, include_input=False):
+                where, what = one["loc"][1:], one["msg"]
+                reasons.setdefault(int(one["loc"][0]), []).append(f"/{'/'.join(map(str, where))}: {what}")
+            faults = {index: "; ".join(texts) for index, texts in reasons.items()}
+            return self._without(place, found, faults, bad, self._many.validate_python)
+        except Exception:  # noqa: BLE001  # a validator's own bug; found below, record by record
+            return self._one_by_one(place, found, bad)
+
+    def _one_by_one(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> list[Any]:
+        faults: dict[int, str] = {}
+        for index, data in enumerate(found.data):
+            try:
+                self._many.validate_python([data])
+            except Exception as error:  # noqa: BLE001  # see _validate
+                faults[index] = f"{type(error).__name__}: {error}"
+        return self._without(place, found, faults, bad, self._many.validate_python)
+
+    def _without(
+        self,
+        place: TopicPartition,
+        found: _Readable,
+        faults: dict[int, str],
+        bad: list[Rejection],
+        validate: Any,  # noqa: ANN401
+    ) -> list[Any]:
+        for index, text in faults.items():
+            bad.append(_reject(place, found.offsets[index], Reason.INVALID, text, found.envelopes[index].id))
+        _keep_only(found, [index for index in range(len(found.offsets)) if index not in faults])
+        return validate(found.data)  # type: ignore[no-any-return]
+
+    def _filter(
+        self, place: TopicPartition, found: _Readable, models: list[Any], bad: list[Rejection]
+    ) -> tuple[list[Any], list[int]]:
+        keep = self._type.keep
+        assert keep is not None  # noqa: S101  # narrows the type; the caller checked
+        wanted: list[int] = []
+        dropped: list[int] = []
+        for index, model in enumerate(models):
+            try:
+                (wanted.append(index) if keep(model) else dropped.append(found.offsets[index]))
+            except Exception as error:  # noqa: BLE001  # a user's rule; whatever it raises, it costs this record only
+                text = f"its keep rule raised {type(error).__name__}: {error}"
+                bad.append(
+                    _reject(place, found.offsets[index], Reason.INVALID, text, found.envelopes[index].id)
+                )
+        _keep_only(found, wanted)
+        return [models[index] for index in wanted], dropped
+
+    def _rows(
+        self, place: TopicPartition, incarnation: int, found: _Readable, models: Sequence[Any], now: datetime
+    ) -> list[Row]:
+        name, topic, partition = self._type.name, place.topic, place.partition
+        columns: Iterable[tuple[Any, ...]] = self._columns(models)
+        return [
+            (e.id, name, e.schemaversion, topic, incarnation, partition, offset, e.source, ingestion_id, e.subject,
+             e.time, now, str(e.data, "utf-8"), *fields)
+            for e, offset, ingestion_id, fields in zip(found.envelopes, found.offsets, found.ids, columns, strict=True)
+        ]  # fmt: skip
+
+
+def _keep_only(found: _Readable, indexes: list[int]) -> None:
+    found.offsets = [found.offsets[index] for index in indexes]
+    found.envelopes = [found.envelopes[index] for index in indexes]
+    found.data = [found.data[index] for index in indexes]
+    found.ids = [found.ids[index] for index in indexes]
+
+
+def _first_id(run: RecordRun, index: int, prefix: str, offset: int) -> str:
+    """The id under which a relayed record was first logged, or its own."""
+    for name, value in run.headers_of(index):
+        if name == INGESTION_ID_HEADER:
+            try:
+                return str(IngestionId.parse(value.decode()))
+            except ValueError:
+                break
+    return f"{prefix}{offset}"
+
+
+def _all_unknown(run: RecordRun, skipped: set[int]) -> list[Rejection]:
+    text = f"no event type of the catalog has the topic {run.partition.topic}"
+    return [
+        Rejection(run.partition, offset, Reason.UNKNOWN_EVENT_TYPE, text)
+        for offset in run.offsets
+        if offset not in skipped
+    ]
+
+
+def _reject(
+    place: TopicPartition, offset: int, reason: Reason, error: Exception | str, event_id: str | None
+) -> Rejection:
+    text = error if isinstance(error, str) else str(error) or type(error).__name__
+    return Rejection(place, offset, reason, text[:_MAX_ERROR], event_id)

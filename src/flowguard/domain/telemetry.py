@@ -1,0 +1,117 @@
+"""What happened, as typed values in the past tense. A Telemetry adapter turns them into log lines and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flowguard.domain.dead_letters import Reason
+from flowguard.domain.ingestion import Position, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class RowsMerged:
+    """The sink took rows of one event type: `Merged 5 clicks (skipped 0 duplicates)`."""
+
+    stream: str
+    inserted: int
+    duplicates: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsDeadLettered:
+    """Records of one event type are durable in the dead-letter queue."""
+
+    stream: str
+    reason: Reason
+    count: int
+    example: str
+    """The first of them: where it stood and what was wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsFiltered:
+    """Records of one event type were filtered by its own rule."""
+
+    stream: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """Something failed and will be tried again. `what` is write, dead letters, claim, commit or read."""
+
+    what: str
+    error: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What failed before works again."""
+
+    what: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsAssigned:
+    """This consumer owns these partitions and starts at these offsets (None: the log's own choice)."""
+
+    starts: tuple[tuple[TopicPartition, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsGone:
+    """These partitions went away. `how` is revoked, lost or fenced."""
+
+    partitions: tuple[TopicPartition, ...]
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class PositionsCommitted:
+    """The log knows that everything below these offsets is resolved."""
+
+    positions: tuple[Position, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowChanged:
+    """Reading was paused or resumed because of the bytes held."""
+
+    paused: bool
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineStopped:
+    """The consumer stopped, and a person has to look at the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPublished:
+    """The gateway answered a request for one event type."""
+
+    stream: str
+    accepted: int
+    duplicate: int
+    rejected: int
+    seconds: float
+
+
+Happening = (
+    RowsMerged
+    | RecordsDeadLettered
+    | RecordsFiltered
+    | AttemptFailed
+    | Recovered
+    | PartitionsAssigned
+    | PartitionsGone
+    | PositionsCommitted
+    | FlowChanged
+    | LineStopped
+    | EventsPublished
+)

@@ -1,0 +1,95 @@
+"""One frozen Settings: flags, then the environment (FLOWGUARD_*), then flowguard.toml, then the defaults below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from flowguard.domain.batching import BatchPolicy, FlowPolicy
+from flowguard.domain.dead_letters import DeadLetterPolicy
+from flowguard.domain.errors import RetryPolicy
+
+_MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Nested fields take two underscores: FLOWGUARD_BATCH__MAX_AGE_S=0.2.
+
+    Raises pydantic.ValidationError for values that make no sense, unknown names in flowguard.toml included.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWGUARD_",
+        env_nested_delimiter="__",
+        toml_file="flowguard.toml",
+        frozen=True,
+        extra="forbid",
+    )
+
+    data_dir: Path = Field(Path("flowguard-data"), description="folder of the embedded log and warehouse")
+    log_url: str = Field("", description="where events are logged; empty: sqlite in data_dir")
+    sink_url: str = Field("", description="where rows land; empty: sqlite in data_dir")
+    dead_letter_url: str = Field("", description="where dead letters rest; empty: with the rows, in sink_url")
+    catalog: str = Field("", description="a user's catalog, as module:attribute; empty: clicks and orders")
+    group: str = Field("flowguard", min_length=1, description="consumer group")
+
+    host: str = Field("127.0.0.1", description="address that the gateway listens on")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(8000, description="port of the gateway; 0: any free one")
+    cors_origins: tuple[str, ...] = Field((), description="browser origins that may post events; none by default")
+    default_source: str = Field("gateway", description="producer service of events that name no source")
+    max_body_bytes: Annotated[int, Field(ge=1)] = Field(16 * _MIB, description="largest request body")
+    max_events: Annotated[int, Field(ge=1)] = Field(10_000, description="most events in one request")
+    recent_ids: Annotated[int, Field(ge=0)] = Field(200_000, description="event ids that the gateway remembers")
+
+    partitions: Annotated[int, Field(ge=1)] = Field(1, description="partitions of a new topic of the embedded log")
+    log_max_bytes: Annotated[int, Field(ge=_MIB)] = Field(
+        4096 * _MIB, description="size of the embedded log: beyond it, what was consumed goes, or publishing holds"
+    )
+    fetch_bytes: Annotated[int, Field(ge=1)] = Field(4 * _MIB, description="bytes that one read of the log returns")
+
+    batch: BatchPolicy = Field(BatchPolicy(), description="when a batch is written")
+    flow: FlowPolicy = Field(FlowPolicy(), description="how many bytes are held before reading pauses")
+    retry: RetryPolicy = Field(RetryPolicy(), description="how long to hold before trying again")
+    dead_letters: DeadLetterPolicy = Field(DeadLetterPolicy(), description="how many rejections stop the line")
+    drain_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds that a shutdown may take to finish")
+
+    @property
+    def effective_log_url(self) -> str:
+        return self.log_url or self._embedded("log.db")
+
+    @property
+    def effective_sink_url(self) -> str:
+        return self.sink_url or self._embedded("warehouse.db")
+
+    @property
+    def effective_dead_letter_url(self) -> str:
+        return self.dead_letter_url or self.effective_sink_url
+
+    def _embedded(self, name: str) -> str:
+        # An absolute path has four slashes in an URL, a relative one three: sqlite:////var/lib/flowguard/log.db
+        return f"sqlite:///{self.data_dir / name}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the parent's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the parent's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def scheme_of(url: str) -> str:
+    """`sqlite` of `sqlite:///a.db`, `postgresql` of `postgresql+psycopg://…`."""
+    return urlsplit(url).scheme.split("+")[0]

@@ -1,0 +1,1 @@
+"""The tests: contracts of the ports, domain, adapters, simulation, faults, and the whole from outside."""

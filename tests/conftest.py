@@ -1,0 +1,123 @@
+"""What every test run shares: Hypothesis profiles, and a summary that says in plain words what did not run.
+
+A test that needs a service carries its marker (see `markers` in pyproject.toml) and skips itself from a
+fixture when the service is not there. `FLOWGUARD_REQUIRE`, a comma list of markers, is heeded when `CI=true`:
+a test with such a marker may not skip, and at least one must run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+# The contract suites are not named test_*, and their asserts should explain themselves all the same.
+pytest.register_assert_rewrite("tests.contracts")
+
+IN_CI = os.environ.get("CI") == "true"
+
+# At a desk: new examples at every run. No deadlines: a slow machine is not a wrong answer.
+settings.register_profile("default", deadline=None, max_examples=100, print_blob=True)
+# In CI: the same commit gives the same verdict; what is new is searched for at desks and with `deep`.
+settings.register_profile(
+    "ci",
+    settings.get_profile("default"),
+    max_examples=200,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# By hand, for long: pytest --hypothesis-profile=deep
+settings.register_profile(
+    "deep",
+    settings.get_profile("default"),
+    max_examples=10_000,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=tuple(Phase),
+)
+settings.load_profile("ci" if IN_CI else "default")
+
+_ran: set[str] = set()
+_markers_of: dict[str, frozenset[str]] = {}
+
+
+def _required() -> frozenset[str]:
+    """The markers whose tests may not be skipped in this run."""
+    names = os.environ.get("FLOWGUARD_REQUIRE", "") if IN_CI else ""
+    return frozenset(name.strip() for name in names.split(",") if name.strip())
+
+
+def _never_ran(config: pytest.Config) -> frozenset[str]:
+    return frozenset() if config.option.collectonly else _required() - _ran
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    known = {line.split(":")[0].split("(")[0].strip() for line in config.getini("markers")}
+    if unknown := _required() - known:
+        message = f"FLOWGUARD_REQUIRE names no such marker: {', '.join(sorted(unknown))}"
+        raise pytest.UsageError(message)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    markers = frozenset(mark.name for mark in item.iter_markers())
+    _markers_of[report.nodeid] = markers
+    if report.skipped and not hasattr(report, "wasxfail") and (needed := markers & _required()):
+        report.outcome = "failed"
+        report.longrepr = f"required here ({', '.join(sorted(needed))}), but skipped: {_reason(report)}"
+    elif report.when == "call":
+        _ran.update(markers)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.exitstatus == pytest.ExitCode.OK and _never_ran(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped: list[pytest.TestReport | pytest.CollectReport] = terminalreporter.stats.get("skipped", [])
+    deselected = len(terminalreporter.stats.get("deselected", []))
+    missing = _never_ran(config)
+    if not skipped and not deselected and not missing:
+        return
+    terminalreporter.section("What did not run, and why")
+    for line in _summary_lines(skipped):
+        terminalreporter.line(line)
+    if deselected:
+        terminalreporter.line(f"{_tests(deselected)} left out by the command line (-k, -m or --deselect)")
+    for marker in sorted(missing):
+        terminalreporter.line(f"FLOWGUARD_REQUIRE names {marker}, and no test with that marker ran", red=True)
+
+
+def _summary_lines(skipped: Iterable[pytest.TestReport | pytest.CollectReport]) -> Iterable[str]:
+    """One line for each reason, the most frequent first, with the markers of the tests that gave it."""
+    groups: Counter[tuple[str, str]] = Counter()
+    for report in skipped:
+        markers = _markers_of.get(report.nodeid, frozenset()) & _SERVICES
+        label = f" [{', '.join(sorted(markers))}]" if markers else ""
+        whole_file = " (a whole file)" if isinstance(report, pytest.CollectReport) else ""
+        groups[label + whole_file, _reason(report)] += 1
+    for (label, reason), count in groups.most_common():
+        yield f"{_tests(count)} skipped{label}: {reason}"
+
+
+_SERVICES = frozenset({"browser", "kafka", "postgres", "realdata", "snowflake"})
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ").strip() or "no reason given"
+
+
+def _tests(count: int) -> str:
+    return f"{count} test" if count == 1 else f"{count} tests"
