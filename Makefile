@@ -37,7 +37,7 @@ check: install-dev ## format, lint, types and layers, as CI does
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy $(CODE)
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: install-dev ## rewrite the code in the house format and mend what can be mended by rule
 	@$(BIN)/ruff format $(CODE)

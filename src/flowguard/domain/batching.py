@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
-from bisect import bisect_right
 
 from flowguard.domain.ingestion import RECORD_OVERHEAD, Position, RecordRun, TopicPartition
 
@@ -16,7 +16,7 @@ class BatchPolicy:
 
     max_records: int = 5_000
     max_bytes: int = 8 * 1024 * 1024
-    max_age_s: float = 1.0
+    max_age_s: float = 0.25
 
     def __post_init__(self) -> None:
         if self.max_records < 1 or self.max_bytes < 1 or self.max_age_s < 0:

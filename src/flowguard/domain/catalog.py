@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
-from flowguard.domain.columns import Column, METADATA, columns_of
+from flowguard.domain.columns import METADATA, columns_of
 from flowguard.domain.events import Click, Order
 
 Data = dict[str, Any]
@@ -51,9 +51,7 @@ class EventType:
         object.__setattr__(self, "table", self.table or self.name)
         for what, text in (("name", self.name), ("table", self.table)):
             if not _NAME.fullmatch(text):
-                raise CatalogError(
-                    f"event type {what} {text!r}: use lower-case letters, digits and _ (clicks)"
-                )
+                raise CatalogError(f"event type {what} {text!r}: use lower-case letters, digits and _ (clicks)")
         if not _TOPIC.fullmatch(self.topic):
             raise CatalogError(f"topic {self.topic!r} of {self.name}: use letters, digits, '.', '_' and '-'")
         if self.key not in self.model.model_fields:
@@ -69,9 +67,7 @@ class EventType:
         reserved = {column.name for column in METADATA}
         clash = sorted(reserved & {column.name for column in columns_of(self.model)})
         if clash:
-            raise CatalogError(
-                f"{self.model.__name__} of {self.name} must not have fields named {', '.join(clash)}"
-            )
+            raise CatalogError(f"{self.model.__name__} of {self.name} must not have fields named {', '.join(clash)}")
 
     @property
     def versions(self) -> range:

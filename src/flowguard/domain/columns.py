@@ -69,9 +69,7 @@ _AS_TEXT = (UUID, date)
 
 def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
     """The typed columns of a model: one a field, named as the field is."""
-    return tuple(
-        Column(name, _kind(info.annotation)[0], required=False) for name, info in model.model_fields.items()
-    )
+    return tuple(Column(name, _kind(info.annotation)[0], required=False) for name, info in model.model_fields.items())
 
 
 def row_reader(model: type[BaseModel]) -> Callable[[Sequence[Any]], Iterable[tuple[Any, ...]]]:

@@ -66,9 +66,7 @@ class DeadLetterPolicy:
 
     def __post_init__(self) -> None:
         if self.max_consecutive < 0 or not 0 <= self.max_ratio <= 1 or self.window < 1:
-            raise ValueError(
-                "DeadLetterPolicy needs max_consecutive >= 0, 0 <= max_ratio <= 1 and window >= 1"
-            )
+            raise ValueError("DeadLetterPolicy needs max_consecutive >= 0, 0 <= max_ratio <= 1 and window >= 1")
 
 
 class StormGauge:
@@ -100,11 +98,7 @@ class StormGauge:
         policy = self._policy
         if 0 < policy.max_consecutive < self._consecutive:
             return f"{self._consecutive} records in a row were rejected (allowed: {policy.max_consecutive})"
-        if (
-            policy.max_ratio
-            and self._seen >= policy.window
-            and self._rejected > policy.max_ratio * self._seen
-        ):
+        if policy.max_ratio and self._seen >= policy.window and self._rejected > policy.max_ratio * self._seen:
             return f"{self._rejected} of the last {self._seen} records were rejected (allowed: {policy.max_ratio:.0%})"
         return None
 

@@ -105,7 +105,7 @@ class _TypeReader:
             try:
                 envelope = open_envelope(value)
                 event_id = envelope.id
-                data = open_payload(envelope.data)
+                data = open_payload(bytes(envelope.data))  # a Raw cannot be searched
                 if b"\\u0000" in value and "\x00" in f"{envelope.id}{envelope.source}{envelope.subject}":
                     raise payload.PayloadError("the envelope contains the NUL character")
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -140,9 +140,7 @@ class _TypeReader:
             found.offsets.append(offset)
             found.envelopes.append(envelope)
             found.data.append(data)
-            found.ids.append(
-                f"{prefix}{offset}" if run.headers is None else _first_id(run, index, prefix, offset)
-            )
+            found.ids.append(f"{prefix}{offset}" if run.headers is None else _first_id(run, index, prefix, offset))
         return found
 
     def _validate(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> list[Any]:
@@ -193,9 +191,7 @@ class _TypeReader:
                 (wanted.append(index) if keep(model) else dropped.append(found.offsets[index]))
             except Exception as error:  # noqa: BLE001  # a user's rule; whatever it raises, it costs this record only
                 text = f"its keep rule raised {type(error).__name__}: {error}"
-                bad.append(
-                    _reject(place, found.offsets[index], Reason.INVALID, text, found.envelopes[index].id)
-                )
+                bad.append(_reject(place, found.offsets[index], Reason.INVALID, text, found.envelopes[index].id))
         _keep_only(found, wanted)
         return [models[index] for index in wanted], dropped
 

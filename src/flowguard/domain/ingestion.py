@@ -43,12 +43,8 @@ class IngestionId(NamedTuple):
         """Read the text form back. Raises ValueError where it is none."""
         found = _INGESTION_ID.fullmatch(text)
         if found is None:
-            raise ValueError(
-                f"{text!r} is no ingestion id (expected topic-partition-offset, e.g. raw.clicks.v1-0-237)"
-            )
-        return cls(
-            found["topic"], int(found["incarnation"] or 1), int(found["partition"]), int(found["offset"])
-        )
+            raise ValueError(f"{text!r} is no ingestion id (expected topic-partition-offset, e.g. raw.clicks.v1-0-237)")
+        return cls(found["topic"], int(found["incarnation"] or 1), int(found["partition"]), int(found["offset"]))
 
 
 _INGESTION_ID = re.compile(
@@ -108,13 +104,9 @@ class RecordRun:
 
     def __post_init__(self) -> None:
         if not self.offsets or not len(self.offsets) == len(self.values) == len(self.timestamps_ms):
-            raise ValueError(
-                f"a run of {self.partition} needs as many offsets as values and timestamps, at least one"
-            )
+            raise ValueError(f"a run of {self.partition} needs as many offsets as values and timestamps, at least one")
         if self.size_bytes < 0:
-            object.__setattr__(
-                self, "size_bytes", sum(map(len, self.values)) + RECORD_OVERHEAD * len(self.values)
-            )
+            object.__setattr__(self, "size_bytes", sum(map(len, self.values)) + RECORD_OVERHEAD * len(self.values))
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -13,7 +13,7 @@ end of what was resolved last. What makes a batch safe:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
@@ -60,6 +60,7 @@ class Ingestor:
         self._gauged: set[int] = set()  # batches whose records the gauge has counted
         self._numbers = count(1)
         self._positions: dict[TopicPartition, int | None] = {}  # the sink's, for each owned partition
+        self._leaving: set[TopicPartition] = set()  # owned, but nothing new of them is begun
         self._fed: dict[TopicPartition, int] = {}  # where reading goes on: anything below was offered before
         self._waiting: deque[tuple[float, RecordRun]] = deque()  # (when offered, run)
         self._waiting_records = 0
@@ -93,6 +94,11 @@ class Ingestor:
         return frozenset(self._positions)
 
     @property
+    def under_way(self) -> frozenset[TopicPartition]:
+        """Partitions of the batch that is with the caller, or waits to be tried again."""
+        return frozenset() if self._work is None else frozenset(run.partition for run in self._work.batch.runs)
+
+    @property
     def wake_at(self) -> float | None:
         """When `tick` has something to do, if nothing else happens before. None: never."""
         if self.stopped is not None:
@@ -115,7 +121,7 @@ class Ingestor:
         """Records were read. Those of partitions that are not ours, or that were offered before, are passed over."""
         for offered in runs:
             place = offered.partition
-            if place not in self._positions or self.stopped is not None:
+            if place not in self._positions or place in self._leaving or self.stopped is not None:
                 continue
             fed = self._fed.get(place)
             run: RecordRun | None = offered
@@ -154,11 +160,10 @@ class Ingestor:
             return []
         ours = {run.partition for run in work.batch.runs}  # some may have been revoked meanwhile
         work.rejections = tuple(r for r in rejections if r.partition in ours)
+        self._drop(work, self._leaving)
         self._weigh(work)
         if self._gauge.verdict is not None:
-            return self._stop(
-                f"a storm of dead letters: {self._gauge.verdict}; the last: {_tell(work.rejections)}"
-            )
+            return self._stop(f"a storm of dead letters: {self._gauge.verdict}; the last: {_tell(work.rejections)}")
         work.doing = "dead_letters" if work.rejections else "write"
         work.attempt = 0
         work.retry_at = now
@@ -170,6 +175,7 @@ class Ingestor:
         if work is None or work.batch.number != batch.number or self.stopped is not None:
             return []
         work.batch = work.batch.excluding((r.partition, r.offset) for r in work.rejections)
+        self._drop(work, self._leaving)
         work.rejections = ()
         work.doing = "write"
         work.attempt = 0
@@ -187,30 +193,42 @@ class Ingestor:
         if isinstance(error, FencedError):
             work.retry_at = now
             return self.lost(error.partitions, now)
+        self._drop(work, self._leaving)
         if isinstance(error, PermanentError) and work.doing == "write" and len(work.batch) > 0:
             return self._blame(work, error, now)
         work.retry_at = now + self._retry.delay_s(work.attempt, self._jitter())
         work.attempt += 1
         return []
 
+    def release(self, partitions: Iterable[TopicPartition], now: float) -> list[Decision]:
+        """These partitions will be revoked: nothing new of them is begun. What is with the caller may still end."""
+        leaving = frozenset(partitions) & self._positions.keys()
+        self._leaving |= leaving
+        self._waiting = deque(held for held in self._waiting if held[1].partition not in leaving)
+        self._waiting_records = sum(len(run) for _, run in self._waiting)
+        self._waiting_bytes = sum(run.size_bytes for _, run in self._waiting)
+        work = self._work
+        if work is not None:
+            work.rest = [later.without_partitions(leaving) for later in work.rest]
+            if work.retry_at is not None:  # not with the caller: it only waits to be tried again
+                self._drop(work, leaving)
+        return self._decide(now)
+
     def revoked(self, partitions: Iterable[TopicPartition], now: float) -> list[Decision]:
-        """These partitions go to somebody else. The caller drained what it wanted to before it says so."""
+        """These partitions go to somebody else. The caller drained what it wanted to (`release`) before it says so."""
         return self.lost(partitions, now)
 
     def lost(self, partitions: Iterable[TopicPartition], now: float) -> list[Decision]:
         """These partitions are gone already: nothing held of them is written or committed from here on."""
         gone = frozenset(partitions) & self._positions.keys()
-        if not gone:
-            return self._decide(now)
+        if self._work is not None:
+            self._drop(self._work, gone)
+        decisions = self.release(gone, now)
+        self._leaving -= gone
         for place in gone:
             del self._positions[place]
             self._fed.pop(place, None)
-        self._waiting = deque(held for held in self._waiting if held[1].partition not in gone)
-        self._waiting_records = sum(len(run) for _, run in self._waiting)
-        self._waiting_bytes = sum(run.size_bytes for _, run in self._waiting)
-        if self._work is not None:
-            self._drop(self._work, gone)
-        return self._decide(now)
+        return decisions
 
     def drain(self, now: float) -> list[Decision]:
         """No more will be read: write what is held without waiting for its age. Done when `idle`."""
@@ -272,8 +290,7 @@ class Ingestor:
 
     def _advances(self, batch: Batch) -> tuple[Advance, ...]:
         return tuple(
-            Advance(place, self._positions[place], self._reached(place, offset))
-            for place, offset in batch.positions
+            Advance(place, self._positions[place], self._reached(place, offset)) for place, offset in batch.positions
         )
 
     def _reached(self, place: TopicPartition, offset: int) -> int:
@@ -324,11 +341,14 @@ class Ingestor:
                     clean += 1
             self._gauge.landed(clean)
 
-    def _drop(self, work: _Work, gone: frozenset[TopicPartition]) -> None:
+    def _drop(self, work: _Work, gone: Collection[TopicPartition]) -> None:
+        """Take these partitions out of what is under way. A batch that is left empty goes with the next decision."""
+        if not gone:
+            return
         work.batch = work.batch.without_partitions(gone)
-        work.rest = [b.without_partitions(gone) for b in work.rest]
+        work.rest = [later.without_partitions(gone) for later in work.rest]
         work.rejections = tuple(r for r in work.rejections if r.partition not in gone)
-        if work.doing == "dead_letters" and not work.rejections and work.retry_at is not None:
+        if not work.rejections:
             work.doing = "write"
 
     def _steer_flow(self, decisions: list[Decision]) -> None:

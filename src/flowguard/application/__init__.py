@@ -1,0 +1,1 @@
+"""Use cases: publish, ingest, relay, audit. They know ports, never adapters."""

@@ -1,0 +1,1 @@
+"""Processes: what reads the settings, makes a container and runs."""
