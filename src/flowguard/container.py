@@ -165,10 +165,10 @@ def _sqlite_sink(url: str) -> EventSink:
     return SqliteEventSink(path_of(url))
 
 
-def _sqlite_ledger(url: str) -> Ledger:
+def _sqlite_ledger(closing: ExitStack, url: str) -> Ledger:
     from flowguard.adapters.sqlite import SqliteLedger, path_of
 
-    return SqliteLedger(path_of(url))
+    return _closed_by(closing, SqliteLedger(path_of(url)))  # no port has a close for it
 
 
 def _sqlite_dead_letters(url: str) -> DeadLetterQueue:
@@ -291,7 +291,7 @@ class Container(containers.DeclarativeContainer):
     ledger: providers.Provider[Ledger] = providers.Selector(
         _sink_scheme,
         memory=providers.Factory(_memory_ledger, memory_warehouse),
-        sqlite=providers.Factory(_sqlite_ledger, _sink_url),
+        sqlite=providers.Factory(_sqlite_ledger, closing, _sink_url),
     )
     dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(
         _closed_by,

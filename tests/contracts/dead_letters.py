@@ -39,7 +39,7 @@ class DeadLetterContract:
 
     @pytest.mark.parametrize("reason", Reason)
     def test_a_letter_comes_back_as_it_was_put(self, queue: DeadLetterQueue, reason: Reason) -> None:
-        put = letter(2**40, reason=reason, incarnation=3, error="is wrong: \x00 é 🍕\n", event_id="é")
+        put = letter(2**40, reason=reason, incarnation=3, error="is wrong: é 🍕\n", event_id="é")
         queue.put([put], NOW)
         assert list(queue.page()) == [StoredDeadLetter(put, 1, NOW, NOW, State.OPEN)]
 

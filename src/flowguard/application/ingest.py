@@ -191,7 +191,7 @@ class Ingestion(RebalanceListener):
 
     def _claimed(self, wanted: Sequence[Assignment], claims: Sequence[Claim]) -> None:
         self._attempts.succeeded("claim")
-        # What was revoked, or assigned anew, while the sink was asked is not in `_claiming` any more, or is another one.
+        # What was revoked or assigned anew while the sink was asked is not in `_claiming` any more, or is another one.
         ours = [
             claim
             for assignment, claim in zip(wanted, claims, strict=True)
@@ -312,8 +312,10 @@ class Ingestion(RebalanceListener):
         self._carry_out(self._machine.failed(write.batch, error, self._now()))
 
     def _fenced(self, error: FencedError) -> None:
-        """Another consumer has it, or the sink was set back. If the source still says that it is ours when it has been
-        polled again, and some time later, it is claimed anew, and read from where the sink stands.
+        """Another consumer has it, or the sink was set back.
+
+        If the source, polled again, still says that it is ours, it is claimed anew after a while, and read from where
+        the sink stands.
         """
         still_ours = {p: self._assigned[p] for p in error.partitions if p in self._assigned}
         self._gone(error.partitions, "fenced")

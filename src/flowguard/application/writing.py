@@ -24,9 +24,7 @@ class Landed:
 
 
 class BatchWriter:
-    """Used from the worker's thread only. A batch that comes again (after dead letters, after a failure) is not decoded
-    again.
-    """
+    """Used from the worker's thread only. Decodes a batch once, however often it comes again."""
 
     def __init__(self, decoder: BatchDecoder, sink: EventSink, clock: Clock) -> None:
         self._decoder = decoder

@@ -124,7 +124,7 @@ class StreamAudit:
 
 
 def audit(accounts: Iterable[PartitionAccount]) -> StreamAudit:
-    """Balance the accounts of one stream. An offset that counts twice (landed, and once a dead letter) counts as landed."""
+    """Balance the accounts of one stream. A dead letter that landed after all counts as landed."""
     logged = landed = dead = filtered = duplicates = in_flight = 0
     missing: list[Gap] = []
     doubled: list[str] = []

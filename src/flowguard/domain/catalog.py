@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel  # noqa: TC002  # read at run time by dataclass tools
 
 from flowguard.domain.columns import METADATA, columns_of
 from flowguard.domain.events import Click, Order
@@ -61,8 +61,8 @@ class EventType:
         expected = set(range(min(self.upcasters, default=self.version), self.version))
         if set(self.upcasters) != expected:
             raise CatalogError(
-                f"{self.name} is at version {self.version}: its upcasters must be those from {sorted(expected) or 'none'}"
-                f" without a gap, but they are from {sorted(self.upcasters) or 'none'}"
+                f"{self.name} is at version {self.version}: its upcasters must be those from "
+                f"{sorted(expected) or 'none'} without a gap, but they are from {sorted(self.upcasters) or 'none'}"
             )
         reserved = {column.name for column in METADATA}
         clash = sorted(reserved & {column.name for column in columns_of(self.model)})

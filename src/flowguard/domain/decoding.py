@@ -92,56 +92,67 @@ class _TypeReader:
             into.rows.append(Rows(self._type, run.partition, incarnation, readable.offsets, values))
 
     def _unwrap(self, run: RecordRun, skipped: set[int], incarnation: int, bad: list[Rejection]) -> _Readable:
-        """Envelopes and payloads in the newest version."""
+        """Envelopes of this type and of versions that can be read, and their payloads in the newest version."""
         found = _Readable()
-        event_type = self._type
-        name, newest = event_type.name, event_type.version
-        open_envelope, open_payload = self._envelope.decode, payload.decode
-        prefix = ingestion_id_prefix(run.partition.topic, incarnation, run.partition.partition)
+        name, versions = self._type.name, self._type.versions
+        place, open_envelope = run.partition, self._envelope.decode
+        prefix = ingestion_id_prefix(place.topic, incarnation, place.partition)
         for index, (offset, value) in enumerate(zip(run.offsets, run.values, strict=True)):
             if offset in skipped:
                 continue
-            event_id: str | None = None
             try:
                 envelope = open_envelope(value)
-                event_id = envelope.id
-                data = open_payload(bytes(envelope.data))  # a Raw cannot be searched
-                if b"\\u0000" in value and "\x00" in f"{envelope.id}{envelope.source}{envelope.subject}":
-                    raise payload.PayloadError("the envelope contains the NUL character")
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                bad.append(_reject(run.partition, offset, Reason.MALFORMED, error, event_id))
+                bad.append(_reject(place, offset, Reason.MALFORMED, error, None))
+                continue
+            if payload.NUL in value and "\x00" in f"{envelope.id}{envelope.source}{envelope.subject}":
+                bad.append(_reject(place, offset, Reason.MALFORMED, "the envelope contains the NUL character", None))
                 continue
             if envelope.type != name:
-                bad.append(
-                    _reject(
-                        run.partition,
-                        offset,
-                        Reason.UNKNOWN_EVENT_TYPE,
-                        f"the type is {envelope.type[:100]!r}, and this topic carries {name!r}",
-                        event_id,
-                    )
-                )
+                text = f"the type is {envelope.type[:100]!r}, and this topic carries {name!r}"
+                bad.append(_reject(place, offset, Reason.UNKNOWN_EVENT_TYPE, text, envelope.id))
                 continue
-            if not isinstance(data, dict):
-                bad.append(_reject(run.partition, offset, Reason.INVALID, "data is no JSON object", event_id))
+            if envelope.schemaversion not in versions:
+                known = str(versions[0]) if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
+                text = f"schema version {envelope.schemaversion} of {name} is unknown (known: {known})"
+                bad.append(_reject(place, offset, Reason.UNKNOWN_SCHEMA_VERSION, text, envelope.id))
                 continue
-            if envelope.schemaversion != newest:
-                versions = event_type.versions
-                if envelope.schemaversion not in versions:
-                    known = str(newest) if len(versions) == 1 else f"{versions[0]} to {newest}"
-                    text = f"schema version {envelope.schemaversion} of {name} is unknown (known: {known})"
-                    bad.append(_reject(run.partition, offset, Reason.UNKNOWN_SCHEMA_VERSION, text, event_id))
-                    continue
-                try:
-                    data = event_type.upcast(data, envelope.schemaversion)
-                except Exception as error:  # noqa: BLE001  # a user's code; whatever it raises, it costs this record only
-                    bad.append(_reject(run.partition, offset, Reason.UPCAST_FAILED, error, event_id))
-                    continue
             found.offsets.append(offset)
             found.envelopes.append(envelope)
-            found.data.append(data)
             found.ids.append(f"{prefix}{offset}" if run.headers is None else _first_id(run, index, prefix, offset))
+        self._open_payloads(place, found, bad)
         return found
+
+    def _open_payloads(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> None:
+        try:
+            found.data = payload.decode_many([bytes(envelope.data) for envelope in found.envelopes])
+        except payload.PayloadError:
+            self._open_one_by_one(place, found, bad)
+        newest = self._type.version
+        failed: set[int] = set()
+        for index, envelope in enumerate(found.envelopes):
+            if envelope.schemaversion != newest and isinstance(found.data[index], dict):
+                try:
+                    found.data[index] = self._type.upcast(found.data[index], envelope.schemaversion)
+                except Exception as error:  # noqa: BLE001  # a user's code; whatever it raises, it costs this record only
+                    failed.add(index)
+                    text = f"from version {envelope.schemaversion}: {type(error).__name__}: {error}"
+                    bad.append(_reject(place, found.offsets[index], Reason.UPCAST_FAILED, text, envelope.id))
+        if failed:
+            _keep_only(found, [index for index in range(len(found.offsets)) if index not in failed])
+
+    def _open_one_by_one(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> None:
+        opened: list[Data] = []
+        good: list[int] = []
+        for index, envelope in enumerate(found.envelopes):
+            try:
+                opened.append(payload.decode(bytes(envelope.data)))
+                good.append(index)
+            except payload.PayloadError as error:
+                bad.append(_reject(place, found.offsets[index], Reason.MALFORMED, error, envelope.id))
+        found.data = [{}] * len(found.envelopes)
+        _keep_only(found, good)
+        found.data = opened
 
     def _validate(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> list[Any]:
         """Models of what fits; what does not is taken out of `found`."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_EVENT_ID = 256
 """Characters of an event id or a source. Both are index keys in every sink."""
@@ -41,7 +41,7 @@ class Model(BaseModel):
 
 
 Key = Annotated[str, Field(min_length=1, max_length=256)]
-ItemId = Annotated[Key, BeforeValidator(lambda given: str(given) if type(given) is int else given)]
+ItemId = Annotated[str, Field(min_length=1, max_length=256, coerce_numbers_to_str=True)]
 """Shops number their items: 42 and "42" are the same item."""
 Money = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=4)]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 Headers = tuple[tuple[str, bytes], ...]
 
 INGESTION_ID_HEADER = "fg-ingestion-id"
-"""A record that is relayed again (a dead letter) carries its first ingestion id in this header: it can land once only."""
+"""A record that is relayed again (a dead letter) carries its first ingestion id in this header: it lands once."""
 
 
 class TopicPartition(NamedTuple):

@@ -56,7 +56,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class PartitionsAssigned:
-    """This consumer owns these partitions and starts at these offsets (None: the log's own choice)."""
+    """The consumer owns these partitions and starts at these offsets (None: the log's own choice)."""
 
     starts: tuple[tuple[TopicPartition, int | None], ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import RLock
 
 from flowguard.domain.audit import OffsetRanges
@@ -21,6 +21,7 @@ class MemoryDeadLetterQueue(DeadLetterQueue):
         self._letters: dict[IngestionId, StoredDeadLetter] = {}
 
     def put(self, letters: Sequence[DeadLetter], now: datetime) -> None:
+        now = now.astimezone(UTC)
         with self._lock:
             for letter in letters:
                 known = self._letters.get(letter.ingestion_id)

@@ -208,7 +208,7 @@ def _reals(values: Sequence[float | None]) -> Sequence[float | None]:
 
 
 def _decimals(values: Iterable[Decimal | None]) -> list[str | None]:
-    return [None if value is None else format(value, "f") for value in values]
+    return [None if value is None else str(value) for value in values]
 
 
 _STORED: dict[Kind, Callable[[Sequence[Any]], Sequence[Any]]] = {

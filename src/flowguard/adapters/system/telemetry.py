@@ -59,7 +59,7 @@ class LoggingTelemetry(Telemetry):
     def emit(self, happening: Happening) -> None:
         level = _level(happening)
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", line(happening))
+            self._logger.log(level, "%s", line(happening).replace("\n", "\\n"))
 
 
 def _level(happening: Happening) -> int:
@@ -88,7 +88,7 @@ def line(happening: Happening) -> str:  # noqa: C901, PLR0911  # one case a happ
         case Recovered(what, attempts):
             return f"Works again: {what}, after {attempts} failed attempts"
         case PartitionsAssigned(starts):
-            return f"Assigned {', '.join(f'{place} from {_start(at)}' for place, at in starts)}"
+            return f"Assigned {', '.join(f'{place} from {_start(at)}' for place, at in starts) or 'nothing'}"
         case PartitionsGone(partitions, how):
             return f"Partitions {how}: {_places(partitions)}"
         case PositionsCommitted(positions):

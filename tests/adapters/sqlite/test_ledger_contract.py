@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowguard.adapters.sqlite import SqliteLedger
+from tests.adapters.sqlite.storage import SqliteSinkStorage
+from tests.contracts.ledger import LedgerContract
+
+
+class TestSqliteLedger(LedgerContract):
+    adapter = SqliteLedger
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Iterator[SqliteSinkStorage]:
+        storage = SqliteSinkStorage(tmp_path)
+        yield storage
+        storage.close()
