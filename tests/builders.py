@@ -129,8 +129,13 @@ def rows(
     if not isinstance(events, Mapping):
         events = {offset: event(event_type, f"{incarnation}/{partition}/{offset}") for offset in events}
     headers = {at: ((INGESTION_ID_HEADER, str(one).encode()),) for at, one in (first_ids or {}).items()}
-    batch = Batch(1, (run(where, events, headers or None),))
-    decoded = _DECODER.decode(batch, {where: Claim(where, incarnation, 0, None)}, NOW)
+    return rows_of(run(where, events, headers or None), incarnation)
+
+
+def rows_of(logged: RecordRun, incarnation: int = 1) -> Rows:
+    """The rows of records that were read from a log. Raises ValueError where one of them is no event."""
+    claims = {logged.partition: Claim(logged.partition, incarnation, 0, None)}
+    decoded = _DECODER.decode(Batch(1, (logged,)), claims, NOW)
     if decoded.rejections or len(decoded.rows) != 1:
         raise ValueError(f"these are no rows: {decoded}")
     return decoded.rows[0]

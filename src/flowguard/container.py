@@ -159,10 +159,10 @@ def _sqlite_source(url: str, settings: Settings, topics: Mapping[str, int]) -> E
     return SqliteEventSource(path_of(url), settings.group, topics, fetch_bytes=settings.fetch_bytes)
 
 
-def _sqlite_sink(url: str) -> EventSink:
+def _sqlite_sink(url: str, catalog: Catalog) -> EventSink:
     from flowguard.adapters.sqlite import SqliteEventSink, path_of
 
-    return SqliteEventSink(path_of(url))
+    return SqliteEventSink(path_of(url), catalog)
 
 
 def _sqlite_ledger(closing: ExitStack, url: str) -> Ledger:
@@ -285,7 +285,7 @@ class Container(containers.DeclarativeContainer):
         providers.Selector(
             _sink_scheme,
             memory=providers.Factory(_memory_sink, memory_warehouse),
-            sqlite=providers.Factory(_sqlite_sink, _sink_url),
+            sqlite=providers.Factory(_sqlite_sink, _sink_url, catalog),
         ),
     )
     ledger: providers.Provider[Ledger] = providers.Selector(
@@ -303,22 +303,36 @@ class Container(containers.DeclarativeContainer):
         ),
     )
 
+    _group = settings.provided.group
     ingestion: providers.Provider[Ingestion] = providers.Factory(
-        _ingestion, settings, catalog, source, sink, dead_letters, clock, telemetry
+        _ingestion,
+        settings=settings,
+        catalog=catalog,
+        source=source,
+        sink=sink,
+        dead_letters=dead_letters,
+        clock=clock,
+        telemetry=telemetry,
     )
     observer: providers.Provider[Observer] = providers.Factory(
-        Observer, catalog, settings.provided.group, event_log, ledger, dead_letters, clock
+        Observer,
+        catalog=catalog,
+        group=_group,
+        log=event_log,
+        ledger=ledger,
+        dead_letters=dead_letters,
+        clock=clock,
     )
     auditor: providers.Provider[Auditor] = providers.Factory(
-        Auditor, catalog, settings.provided.group, event_log, ledger, dead_letters
+        Auditor, catalog=catalog, group=_group, log=event_log, ledger=ledger, dead_letters=dead_letters
     )
     replayer: providers.Provider[Replayer] = providers.Factory(
         Replayer,
-        catalog,
-        settings.provided.group,
-        providers.Factory(ReplayPorts, event_log, ledger, sink, dead_letters, clock, telemetry),
+        catalog=catalog,
+        group=_group,
+        ports=providers.Factory(ReplayPorts, event_log, ledger, sink, dead_letters, clock, telemetry),
         max_records=settings.provided.batch.max_records,
     )
     dead_letter_replay: providers.Provider[DeadLetterReplay] = providers.Factory(
-        DeadLetterReplay, dead_letters, publisher, clock
+        DeadLetterReplay, queue=dead_letters, publisher=publisher, clock=clock
     )

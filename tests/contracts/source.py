@@ -7,7 +7,10 @@ from typing import ClassVar
 from flowguard.ports.source import EventSource
 from tests.contracts.source_group import SourceGroup
 from tests.contracts.source_reading import SourceReading
+from tests.contracts.source_shared import SharedGroupContract
 from tests.contracts.storage import LogStorage
+
+__all__ = ["SharedGroupContract", "SourceContract"]
 
 
 class SourceContract(SourceReading, SourceGroup):

@@ -1,8 +1,6 @@
-"""The source's contract: members that come and go, and topics that are made again."""
+"""The source's contract: members that die, and topics that are made again."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from flowguard.domain.ingestion import Position, TopicPartition
 from flowguard.ports.event_log import EventLog
@@ -14,46 +12,26 @@ from tests.contracts.storage import LogStorage
 ALL = {P0, P1, P2}
 
 
-def owners(*members: Member) -> list[TopicPartition]:
-    return [partition for member in members for partition in member.owned]
+def committed(log: EventLog, group: str = GROUP) -> list[int | None]:
+    described = log.describe(TOPIC, group)
+    assert described is not None
+    return [span.committed for span in described.spans]
 
 
-class SourceGroup(LogCase):
+class GroupCase(LogCase):
     def settled(self, *members: Member, partitions: set[TopicPartition] = ALL) -> None:
         """Poll until each partition has one owner, and each member has some. Never has one two owners."""
 
         def done() -> bool:
-            owned = owners(*members)
+            owned = [partition for member in members for partition in member.owned]
             assert len(set(owned)) == len(owned), [member.told for member in members]
             return set(owned) == partitions and all(member.owned for member in members)
 
         self.until(done, *members)
 
-    def committed(self, log: EventLog, group: str = GROUP) -> list[int | None]:
-        described = log.describe(TOPIC, group)
-        assert described is not None
-        return [span.committed for span in described.spans]
 
-    # -- coming and going --------------------------------------------------------------------------------------------
-
-    def test_members_share_the_partitions(self, log: EventLog, storage: LogStorage) -> None:
-        log.ensure({TOPIC: 3})
-        members = [Member(storage.source([TOPIC])) for _ in range(3)]
-        self.settled(members[0])
-        self.settled(*members[:2])
-        self.settled(*members)
-        assert [len(member.owned) for member in members] == [1, 1, 1]
-        for member in members:
-            member.source.close()
-
-    def test_more_members_than_partitions(self, log: EventLog, storage: LogStorage) -> None:
-        log.ensure({TOPIC: 1})
-        members = [Member(storage.source([TOPIC])) for _ in range(2)]
-        self.until(lambda: owners(*members) == [P0], *members)
-        publish(storage, things("a"))
-        self.until(lambda: [value for one in members for value in one.values()] == [b"a"], *members)
-        for member in members:
-            member.source.close()
+class SourceGroup(GroupCase):
+    # -- members that die --------------------------------------------------------------------------------------------
 
     def test_groups_do_not_share(self, log: EventLog, storage: LogStorage) -> None:
         log.ensure({TOPIC: 3})
@@ -63,72 +41,6 @@ class SourceGroup(LogCase):
         self.until(lambda: all(member.values() == [b"a"] for member in members), *members)
         for member in members:
             member.source.close()
-
-    def test_a_member_that_joins_takes_over_what_others_give_up(self, log: EventLog, storage: LogStorage) -> None:
-        log.ensure({TOPIC: 3})
-        old = Member(storage.source([TOPIC]))
-        self.settled(old)
-        new = Member(storage.source([TOPIC]))
-        self.settled(old, new)
-        for partition in new.owned:
-            assert old.times("revoked", partition) == 1
-            assert old.times("lost", partition) == 0
-        old.source.close()
-        new.source.close()
-
-    def test_a_member_that_leaves_hands_over(self, log: EventLog, storage: LogStorage) -> None:
-        log.ensure({TOPIC: 3})
-        stays, goes = Member(storage.source([TOPIC])), Member(storage.source([TOPIC]))
-        self.settled(stays, goes)
-        before = len(stays.told)
-        goes.source.close()
-        self.settled(stays)
-        assert {how for how, _ in stays.told[before:]} <= {"revoked", "assigned"}
-        assert stays.times("lost", P0) == 0
-        stays.source.close()
-
-    def test_what_is_revoked_can_be_committed_until_then(self, log: EventLog, storage: LogStorage) -> None:
-        """The new owner goes on exactly there."""
-        log.ensure({TOPIC: 3})
-        publish(storage, [NewRecord(b"%d" % number, b"%d" % number) for number in range(60)])
-        old = Member(storage.source([TOPIC]))
-        self.until(lambda: len(old.values()) == 60, old)
-        ends = {place: old.offsets(place)[-1] + 1 for place in ALL}
-
-        def drain(partitions: Sequence[TopicPartition]) -> None:
-            old.source.commit([Position(place, ends[place]) for place in partitions])
-
-        old.when_revoked = drain
-        new = Member(storage.source([TOPIC]))
-        self.settled(old, new)
-        for place in new.owned:
-            assert self.committed(log)[place.partition] == ends[place]
-        publish(storage, [NewRecord(b"%d" % number, b"%d" % number) for number in range(60, 120)])
-        moved = set(new.owned)
-        wanted = sum(len(log.logged(place)) - ends[place] for place in moved)
-        self.until(lambda: len(new.values()) == wanted, old, new)
-        for place in moved:
-            assert new.offsets(place)[0] == ends[place]
-        old.source.close()
-        new.source.close()
-
-    def test_what_was_revoked_is_neither_read_nor_committed(self, log: EventLog, storage: LogStorage) -> None:
-        log.ensure({TOPIC: 3})
-        old, new = Member(storage.source([TOPIC])), Member(storage.source([TOPIC]))
-        self.settled(old)
-        self.settled(old, new)
-        old.source.commit([Position(place, 5) for place in new.owned])
-        old.source.resume(dict.fromkeys(new.owned, 0))
-        assert self.committed(log) == [None] * 3
-        publish(storage, [NewRecord(b"%d" % number, b"%d" % number) for number in range(60)])
-        # A member asserts by itself that it reads only what is its own.
-        self.until(lambda: len(old.values()) + len(new.values()) == 60, old, new)
-        for place in new.owned:
-            assert old.offsets(place) == []
-        old.source.close()
-        new.source.close()
-
-    # -- members that die --------------------------------------------------------------------------------------------
 
     def test_a_member_that_died_is_replaced(self, log: EventLog, storage: LogStorage) -> None:
         log.ensure({TOPIC: 3})
@@ -145,19 +57,18 @@ class SourceGroup(LogCase):
         heir.source.close()
         dead.source.close()
 
-    def test_a_member_that_was_given_up_learns_that_it_lost_all(self, log: EventLog, storage: LogStorage) -> None:
+    def test_a_member_that_was_given_up_commits_nothing(self, log: EventLog, storage: LogStorage) -> None:
+        """Before it knows, and whoever owns its partitions by then."""
         log.ensure({TOPIC: 3})
         zombie = Member(storage.source([TOPIC]))
         self.settled(zombie)
         storage.expire(zombie.source)
+        zombie.source.commit([Position(place, 9) for place in ALL])
+        assert committed(log) == [None] * 3
         heir = Member(storage.source([TOPIC]))
         self.settled(heir)
         zombie.source.commit([Position(place, 9) for place in ALL])
-        assert self.committed(log) == [None] * 3
-        self.until(lambda: zombie.times("lost", P0) == 1, zombie)
-        self.settled(zombie, heir)
-        assert [zombie.times("lost", place) for place in sorted(ALL)] == [1, 1, 1]
-        assert [zombie.times("revoked", place) for place in sorted(ALL)] == [0, 0, 0]
+        assert committed(log) == [None] * 3
         zombie.source.close()
         heir.source.close()
 
@@ -215,5 +126,5 @@ class SourceGroup(LogCase):
         storage.delete_topic(TOPIC)
         log.ensure({TOPIC: 1})
         member.source.commit([Position(P0, 3)])
-        assert self.committed(log) == [None]
+        assert committed(log) == [None]
         member.source.close()

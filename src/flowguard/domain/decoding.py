@@ -93,6 +93,28 @@ class _TypeReader:
 
     def _unwrap(self, run: RecordRun, skipped: set[int], incarnation: int, bad: list[Rejection]) -> _Readable:
         """Envelopes of this type and of versions that can be read, and their payloads in the newest version."""
+        found = self._unwrap_at_once(run, incarnation) if not skipped and run.headers is None else None
+        if found is None:
+            found = self._unwrap_one_by_one(run, skipped, incarnation, bad)
+        self._open_payloads(run.partition, found, bad)
+        return found
+
+    def _unwrap_at_once(self, run: RecordRun, incarnation: int) -> _Readable | None:
+        """What nearly every run is: good envelopes of the newest version. None where it is anything else."""
+        open_envelope = self._envelope.decode
+        try:
+            envelopes = [open_envelope(value) for value in run.values]
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        kinds = {(envelope.type, envelope.schemaversion) for envelope in envelopes}
+        if kinds != {(self._type.name, self._type.version)} or payload.NUL in b"".join(run.values):
+            return None
+        prefix = ingestion_id_prefix(run.partition.topic, incarnation, run.partition.partition)
+        return _Readable(list(run.offsets), envelopes, [], [f"{prefix}{offset}" for offset in run.offsets])
+
+    def _unwrap_one_by_one(
+        self, run: RecordRun, skipped: set[int], incarnation: int, bad: list[Rejection]
+    ) -> _Readable:
         found = _Readable()
         name, versions = self._type.name, self._type.versions
         place, open_envelope = run.partition, self._envelope.decode
@@ -120,7 +142,6 @@ class _TypeReader:
             found.offsets.append(offset)
             found.envelopes.append(envelope)
             found.ids.append(f"{prefix}{offset}" if run.headers is None else _first_id(run, index, prefix, offset))
-        self._open_payloads(place, found, bad)
         return found
 
     def _open_payloads(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> None:

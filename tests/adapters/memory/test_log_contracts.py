@@ -6,7 +6,7 @@ from flowguard.adapters.memory import MemoryEventLog, MemoryEventPublisher, Memo
 from tests.adapters.memory.storage import MemoryLogStorage
 from tests.contracts.event_log import EventLogContract
 from tests.contracts.publisher import BoundedLogContract, PublisherContract
-from tests.contracts.source import SourceContract
+from tests.contracts.source import SharedGroupContract, SourceContract
 
 
 class OnMemory:
@@ -23,7 +23,7 @@ class TestMemoryEventPublisher(OnMemory, PublisherContract):
     adapter = MemoryEventPublisher
 
 
-class TestMemoryEventSource(OnMemory, SourceContract):
+class TestMemoryEventSource(OnMemory, SourceContract, SharedGroupContract):
     adapter = MemoryEventSource
 
 

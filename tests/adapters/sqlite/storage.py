@@ -109,6 +109,4 @@ class SqliteLogStorage(_Storage):
 
     def expire(self, source: EventSource) -> None:
         assert isinstance(source, SqliteEventSource)
-        self.execute(
-            "UPDATE fg_groups SET generation = generation + 1, member = '' WHERE name = ?", source._group
-        )
+        self.execute("UPDATE fg_groups SET generation = generation + 1, member = '' WHERE name = ?", source._group)

@@ -8,9 +8,10 @@ import pytest
 from flowguard.adapters.sqlite import SqliteDeadLetterQueue
 from tests.adapters.sqlite.storage import SqliteDeadLetterStorage
 from tests.contracts.dead_letters import DeadLetterContract
+from tests.contracts.durable import DurableDeadLetterContract
 
 
-class TestSqliteDeadLetterQueue(DeadLetterContract):
+class TestSqliteDeadLetterQueue(DeadLetterContract, DurableDeadLetterContract):
     adapter = SqliteDeadLetterQueue
 
     @pytest.fixture

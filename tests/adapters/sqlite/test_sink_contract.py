@@ -7,10 +7,11 @@ import pytest
 
 from flowguard.adapters.sqlite import SqliteEventSink
 from tests.adapters.sqlite.storage import SqliteSinkStorage
+from tests.contracts.durable import DurableSinkContract
 from tests.contracts.sink import SinkContract
 
 
-class TestSqliteEventSink(SinkContract):
+class TestSqliteEventSink(SinkContract, DurableSinkContract):
     adapter = SqliteEventSink
 
     @pytest.fixture

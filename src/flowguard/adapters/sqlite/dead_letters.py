@@ -32,18 +32,16 @@ class SqliteDeadLetterQueue(DeadLetterQueue):
         self._database = Database(path, busy_timeout_s=busy_timeout_s)
 
     def put(self, letters: Sequence[DeadLetter], now: datetime) -> None:
-        rows = [_stored(letter, timestamp_text(now)) for letter in letters]
-        if not rows:
-            return
+        values_of_all = [value for letter in letters for value in _stored(letter, timestamp_text(now))]
         with self._database.transaction() as connection:
-            for piece in chunks(rows, _WIDTH):
-                values = ", ".join([f"({', '.join('?' * _WIDTH)})"] * len(piece))
+            for rows, piece in chunks(values_of_all, _WIDTH):
+                values = ", ".join([f"({', '.join('?' * _WIDTH)})"] * rows)
                 connection.execute(
                     f"INSERT INTO fg_dead_letters ({_LETTER}) VALUES {values} ON CONFLICT DO UPDATE SET"
                     " reason = excluded.reason, error = excluded.error, event_id = excluded.event_id,"
                     ' "key" = excluded."key", value = excluded.value, headers = excluded.headers,'
                     " timestamp_ms = excluded.timestamp_ms, attempts = attempts + 1, last_seen = excluded.last_seen",
-                    list(chain.from_iterable(piece)),
+                    piece,
                 )
 
     def page(
@@ -68,11 +66,11 @@ class SqliteDeadLetterQueue(DeadLetterQueue):
     def mark(self, ids: Sequence[IngestionId], state: State, now: datetime) -> int:
         marked = 0
         with self._database.transaction() as connection:
-            for piece in chunks(list(dict.fromkeys(ids)), 4):
-                values = ", ".join(["(?, ?, ?, ?)"] * len(piece))
+            for rows, piece in chunks(list(chain.from_iterable(dict.fromkeys(ids))), 4):
+                values = ", ".join(["(?, ?, ?, ?)"] * rows)
                 marked += connection.execute(
                     f"UPDATE fg_dead_letters SET state = ?, marked_at = ? WHERE ({_PLACE}) IN (VALUES {values})",
-                    [state, timestamp_text(now), *chain.from_iterable(piece)],
+                    [state, timestamp_text(now), *piece],
                 ).rowcount
         return marked
 

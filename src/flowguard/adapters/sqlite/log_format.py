@@ -53,6 +53,8 @@ def decode(body: bytes, count: int, name: str) -> Body:
 
 def pieces(records: Sequence[NewRecord]) -> Iterator[Sequence[NewRecord]]:
     """The records in order, cut into pieces of at most MAX_BODY_BYTES; a larger record is a piece of its own."""
+    if not records:
+        return
     sizes = [len(record[1]) for record in records]
     if sum(sizes) <= MAX_BODY_BYTES:
         yield records

@@ -9,47 +9,66 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import TypeVar
 
 from flowguard.adapters.sqlite.database import Value
-from flowguard.adapters.sqlite.tables import BronzeTable, stored_position
-from flowguard.domain.rows import Filtered, Merged, Row
+from flowguard.adapters.sqlite.tables import BronzeTable
+from flowguard.domain.columns import METADATA
+from flowguard.domain.rows import Filtered, Merged
 
 _T = TypeVar("_T")
 
-_MOST_VALUES = 32_766  # bound values of one statement, as sqlite is built by default
-_LARGEST = 512  # rows of one statement; larger ones gain nothing any more
-_SIZES = (_LARGEST, 64, 8, 1)
-"""Few sizes, so that their statements stay compiled."""
+_MOST_VALUES = 32_766
+"""Bound values of one statement, as sqlite is built by default."""
 
 
-def chunks(rows: Sequence[_T], width: int) -> Iterator[Sequence[_T]]:
-    """The rows in pieces of few different sizes, none with more values than a statement may have."""
-    sizes = [size for size in _SIZES if size * width <= _MOST_VALUES]
+_PLACE = tuple(
+    [column.name for column in METADATA].index(name)
+    for name in (
+        "source_topic",
+        "source_incarnation",
+        "source_partition",
+        "source_offset",
+        "ingestion_id",
+        "producer_service",
+        "event_id",
+    )
+)
+"""Where the values of a row stand that tell where it came from, and what makes it unique."""
+
+
+@lru_cache
+def _sizes(width: int) -> tuple[int, ...]:
+    """The most rows that a statement takes, then powers of two: few sizes, so that statements stay compiled."""
+    most = (_MOST_VALUES - 4) // width  # some statements bind a few values more
+    return (most, *(1 << power for power in reversed(range(most.bit_length() - 1))))
+
+
+def chunks(values: Sequence[_T], width: int) -> Iterator[tuple[int, Sequence[_T]]]:
+    """(rows, their values): rows of so many values each, one after the other, in pieces that one statement takes."""
     start = 0
-    for size in sizes:
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
+    for rows in _sizes(width):
+        while len(values) - start >= rows * width:
+            yield rows, values[start : start + rows * width]
+            start += rows * width
 
 
-def merge(connection: sqlite3.Connection, table: BronzeTable, rows: Sequence[Row]) -> Merged:
+def merge(connection: sqlite3.Connection, table: BronzeTable, values: Sequence[Value]) -> Merged:
     """Insert the rows (as `table.stored` gives them) that do not exist, and remember the others as duplicates."""
     inserted = 0
-    for piece in chunks(rows, len(table.columns)):
-        done = connection.execute(_insert(table, len(piece)), list(chain.from_iterable(piece))).rowcount
+    for rows, piece in chunks(values, len(table.columns)):
+        done = connection.execute(_insert(table, rows), piece).rowcount
         inserted += done
-        if done < len(piece):
-            _absorb(connection, table, piece)
-    return Merged(inserted, len(rows) - inserted)
+        if done < rows:
+            _absorb(connection, table, rows, piece)
+    return Merged(inserted, len(values) // len(table.columns) - inserted)
 
 
 def remember_filtered(connection: sqlite3.Connection, filtered: Filtered) -> None:
     """Note the offsets that the event type's own rule left out."""
     place: tuple[Value, ...] = (filtered.event_type.name, *filtered.partition, filtered.incarnation)
-    for offsets in chunks(filtered.offsets, 1):
-        values = ", ".join(["(?)"] * len(offsets))
+    for rows, offsets in chunks(filtered.offsets, 1):
+        values = ", ".join(["(?)"] * rows)
         connection.execute(
             'INSERT INTO fg_absorbed (event_type, topic, partition, incarnation, "offset", kind)'
             f" SELECT ?, ?, ?, ?, column1, 'filtered' FROM (VALUES {values}) WHERE true ON CONFLICT DO NOTHING",
@@ -57,13 +76,16 @@ def remember_filtered(connection: sqlite3.Connection, filtered: Filtered) -> Non
         )
 
 
-def _absorb(connection: sqlite3.Connection, table: BronzeTable, rows: Sequence[Row]) -> None:
+def _absorb(connection: sqlite3.Connection, table: BronzeTable, rows: int, values: Sequence[Value]) -> None:
     """Note those of the rows that did not land because another row has their ingestion id, or their event id.
 
     A row whose own position is in the table was only read again: it is no duplicate.
     """
-    positions = map(stored_position, rows)
-    connection.execute(_absorb_sql(table, len(rows)), [table.event_type.name, *chain.from_iterable(positions)])
+    width = len(table.columns)
+    places: list[Value] = [None] * (rows * len(_PLACE))
+    for at, index in enumerate(_PLACE):
+        places[at :: len(_PLACE)] = values[index::width]
+    connection.execute(_absorb_sql(table, rows), [table.event_type.name, *places])
 
 
 @lru_cache(maxsize=256)

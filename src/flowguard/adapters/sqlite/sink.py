@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from flowguard.adapters.sqlite.database import BUSY_TIMEOUT_S, Database
@@ -12,7 +13,7 @@ from flowguard.adapters.sqlite.tables import BronzeTable, faults, table_of
 from flowguard.domain.catalog import EventType
 from flowguard.domain.errors import FencedError, PermanentError
 from flowguard.domain.ingestion import Assignment, Claim
-from flowguard.domain.rows import Merged, Move, Row, Rows, SinkBatch, WriteReport
+from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
 from flowguard.ports.sink import EventSink
 
 _REFUSED = (OverflowError, ValueError)
@@ -41,7 +42,10 @@ class SqliteEventSink(EventSink):
         merged: dict[str, Merged] = {}
         try:
             # Converted before the transaction: nobody waits for the lock meanwhile.
-            stored = {table: _stored(table, some) for table, some in together.items()}
+            stored = {
+                table: table.stored(chain.from_iterable(rows.values for rows in some))
+                for table, some in together.items()
+            }
             with self._database.transaction() as connection:
                 _fence(connection, batch.moves)
                 for table, values in stored.items():
@@ -106,11 +110,6 @@ def _move(connection: sqlite3.Connection, move: Move) -> None:
         " WHERE topic = ? AND partition = ? AND incarnation = ?",
         (move.next_offset, *move.claim.partition, move.claim.incarnation),
     )
-
-
-def _stored(table: BronzeTable, some: Sequence[Rows]) -> list[Row]:
-    values = some[0].values if len(some) == 1 else [row for rows in some for row in rows.values]
-    return table.stored(values) if values else []
 
 
 def _refusal(error: Exception, together: dict[BronzeTable, list[Rows]]) -> PermanentError:

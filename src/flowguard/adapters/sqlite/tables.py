@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from operator import itemgetter, ne
+from itertools import chain
+from operator import ne
 from typing import Any
 
+from flowguard.adapters.sqlite.database import Value
 from flowguard.domain.catalog import EventType
 from flowguard.domain.columns import METADATA, Column, Kind, columns_of
 from flowguard.domain.errors import ConfigurationError, RowFault
@@ -92,13 +94,14 @@ class BronzeTable:
         names = ", ".join(f"{self.name}.{quoted(column.name.lower())}" for column in self.columns)
         return f"SELECT {names} FROM {self.name} LIMIT 0"
 
-    def stored(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows as sqlite stores them. Works by column: the cost of a value is one step of a list comprehension."""
-        by_column: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    def stored(self, rows: Iterable[Row]) -> list[Value]:
+        """The values of the rows as sqlite stores them, one row after the other, ready to be bound."""
+        values: list[Value] = list(chain.from_iterable(rows))
         for index, column in enumerate(self.columns):
             if convert := _STORED.get(column.kind):
-                by_column[index] = convert(by_column[index])
-        return list(zip(*by_column, strict=True))
+                every = slice(index, None, len(self.columns))
+                values[every] = convert(values[every])
+        return values
 
     def loaded(self, row: Sequence[Any]) -> dict[str, object]:
         """A stored row by column name, in Python's own types."""
@@ -124,25 +127,6 @@ def table_of(event_type: EventType) -> BronzeTable:
             f" {', '.join(doubled)} (case does not count in SQL): rename one of each"
         )
     return BronzeTable(event_type, columns)
-
-
-_AT = {column.name: index for index, column in enumerate(METADATA)}
-
-stored_position = itemgetter(
-    *(
-        _AT[name]
-        for name in (
-            "source_topic",
-            "source_incarnation",
-            "source_partition",
-            "source_offset",
-            "ingestion_id",
-            "producer_service",
-            "event_id",
-        )
-    )
-)
-"""Of a stored row: where it came from, and what makes it unique."""
 
 
 def faults(table: BronzeTable, rows: Rows) -> Iterator[RowFault]:

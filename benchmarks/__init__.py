@@ -1,0 +1,1 @@
+"""How fast FlowGuard is, beside the raw limit of the machine in the same run: `make bench`."""

@@ -1,0 +1,219 @@
+"""Memory and sqlite, driven side by side: whatever is done, they answer alike and tell the same of it afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from flowguard.domain.dead_letters import Reason
+from flowguard.domain.ingestion import INGESTION_ID_HEADER, Claim, IngestionId, Position, RecordRun, TopicPartition
+from flowguard.domain.rows import Filtered, Move, Rows, SinkBatch
+from flowguard.ports.dead_letters import State
+from flowguard.ports.publisher import NewRecord
+from tests.adapters.agreement import Side
+from tests.adapters.memory.storage import MemoryDeadLetterStorage, MemoryLogStorage, MemorySinkStorage
+from tests.adapters.sqlite.storage import SqliteDeadLetterStorage, SqliteLogStorage, SqliteSinkStorage
+from tests.builders import CATALOG, CLICKS, MEASUREMENTS, event, letter, rows_of
+
+T = TypeVar("T")
+TOPICS = {CLICKS.topic: 2, MEASUREMENTS.topic: 1}
+PLACES = [TopicPartition(topic, number) for topic, width in TOPICS.items() for number in range(width)]
+
+places = st.sampled_from(PLACES)
+topics = st.sampled_from(sorted(TOPICS))
+offsets = st.integers(0, 12)
+keys = st.sampled_from([b"a", b"b", b"c", b""])
+ids = st.builds(IngestionId, topics, st.integers(1, 2), st.integers(0, 1), offsets)
+
+
+@st.composite
+def events(draw: st.DrawFn, topic: str) -> bytes:
+    """From few ids and two services, so that many are the same; some hold what no sink can."""
+    event_type = CATALOG.of_topic(topic)
+    assert event_type is not None
+    fields: dict[str, object] = {}
+    if event_type is MEASUREMENTS and draw(st.integers(0, 9)) == 0:
+        fields["count"] = str(2**64)
+    source = draw(st.sampled_from(["shop", "app"]))
+    return event(event_type, f"e{draw(st.integers(0, 25))}", source=source, **fields)
+
+
+@st.composite
+def records(draw: st.DrawFn, topic: str) -> list[NewRecord]:
+    """Some of them were relayed, and carry the id of where they were first."""
+    relayed = st.none() | ids.map(lambda one: ((INGESTION_ID_HEADER, str(one).encode()),))
+    one = st.builds(
+        lambda key, value, headers: NewRecord(key, value, headers or ()),
+        keys,
+        events(topic),
+        st.one_of(st.none(), st.none(), relayed),
+    )
+    return draw(st.lists(one, max_size=6))
+
+
+class Agreement(RuleBasedStateMachine):
+    claims = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        folder = Path(self._folder.name)
+        self._files = SqliteLogStorage(folder), SqliteSinkStorage(folder), SqliteDeadLetterStorage(folder)
+        self.memory = Side(MemoryLogStorage(), MemorySinkStorage(), MemoryDeadLetterStorage(), TOPICS)
+        self.sqlite = Side(*self._files, TOPICS)
+
+    def both(self, act: Callable[[Side], T]) -> T:
+        """Do it on both sides, which have to answer the same."""
+        memory, sqlite = act(self.memory), act(self.sqlite)
+        assert memory == sqlite
+        return memory
+
+    def teardown(self) -> None:
+        self.memory.end()
+        self.sqlite.end()
+        for storage in self._files:
+            storage.close()
+        self._folder.cleanup()
+
+    # -- the log -----------------------------------------------------------------------------------------------------
+
+    @rule(topic=topics, data=st.data())
+    def publish(self, topic: str, data: st.DataObject) -> None:
+        batch = data.draw(records(topic))
+        self.both(lambda side: side.publish(topic, batch))
+
+    @rule(topic=topics)
+    def make_a_topic_again(self, topic: str) -> None:
+        self.both(lambda side: side.make_again(topic))
+
+    @rule(place=places, number=st.integers(1, 3))
+    def use_up_offsets(self, place: TopicPartition, number: int) -> None:
+        self.both(lambda side: side.skip(place, number))
+
+    @rule(place=places, before=offsets)
+    def forget_the_oldest(self, place: TopicPartition, before: int) -> None:
+        described = self.memory.log.describe(place.topic, "")
+        assert described is not None
+        end = described.spans[place.partition].next_offset
+        self.both(lambda side: side.truncate(place, min(before, end)))
+
+    # -- the group ---------------------------------------------------------------------------------------------------
+
+    @rule()
+    def poll(self) -> None:
+        self.both(lambda side: side.poll())
+
+    @rule(starts=st.dictionaries(places, st.none() | offsets))
+    def resume(self, starts: dict[TopicPartition, int | None]) -> None:
+        self.both(lambda side: side.member.source.resume(starts))
+
+    @rule(some=st.sets(places))
+    def pause(self, some: set[TopicPartition]) -> None:
+        self.both(lambda side: side.member.source.pause(some))
+
+    @rule(ends=st.dictionaries(places, offsets))
+    def commit(self, ends: dict[TopicPartition, int]) -> None:
+        self.both(lambda side: side.commit([Position(*one) for one in ends.items()]))
+
+    @rule(crash=st.booleans())
+    def restart(self, *, crash: bool) -> None:
+        self.both(lambda side: side.restart(crash=crash))
+
+    # -- the sink ----------------------------------------------------------------------------------------------------
+
+    @rule(target=claims, place=places, owner=st.sampled_from(["one", "two"]))
+    def claim(self, place: TopicPartition, owner: str) -> Claim:
+        (claimed,) = self.both(lambda side: side.claim(owner, [place]))
+        return claimed
+
+    @rule(claimed=claims, data=st.data())
+    def write_what_comes_next(self, claimed: Claim, data: st.DataObject) -> None:
+        """As a consumer does: from where the sink stands, or from somewhere else after a lost reply or as a zombie."""
+        stands = self._position(claimed)
+        start = data.draw(st.just(stands) | st.just(claimed.next_offset) | st.none() | offsets)
+        self._write(data, [(claimed, start)])
+
+    @rule(
+        some=st.lists(claims, min_size=2, max_size=4, unique_by=lambda one: (one.partition, one.incarnation)),
+        data=st.data(),
+    )
+    def write_several_partitions(self, some: list[Claim], data: st.DataObject) -> None:
+        self._write(data, [(one, self._position(one)) for one in some])
+
+    def _write(self, data: st.DataObject, moves: list[tuple[Claim, int | None]]) -> None:
+        rows: list[Rows] = []
+        filtered: list[Filtered] = []
+        moving: list[Move] = []
+        for claimed, start in moves:
+            end = (start or 0) + data.draw(st.integers(0, 8))
+            found = self._rows(data, claimed.partition, claimed.incarnation, start or 0, end)
+            rows += found
+            moving.append(Move(claimed, start, end))
+            if data.draw(st.integers(0, 3)) == 0 and end > (start or 0):
+                event_type = CATALOG.of_topic(claimed.partition.topic)
+                assert event_type is not None
+                filtered.append(Filtered(event_type, claimed.partition, claimed.incarnation, [end - 1]))
+        batch = SinkBatch(tuple(rows), tuple(moving), tuple(filtered))
+        for _ in range(data.draw(st.integers(1, 2))):  # the reply was lost, and it is written again
+            self.both(lambda side: side.write(batch))
+
+    @rule(place=places, incarnation=st.integers(1, 2), first=offsets, count=st.integers(1, 8), data=st.data())
+    def replay(self, place: TopicPartition, incarnation: int, first: int, count: int, data: st.DataObject) -> None:
+        batch = SinkBatch(tuple(self._rows(data, place, incarnation, first, first + count)), ())
+        self.both(lambda side: side.write(batch))
+
+    def _rows(self, data: st.DataObject, place: TopicPartition, incarnation: int, first: int, end: int) -> list[Rows]:
+        """Rows of the records that the log has there, some left out, in one piece or two."""
+        kept: list[RecordRun] = []
+        for run in self.memory.read(place):
+            at = [index for index, offset in enumerate(run.offsets) if first <= offset < end]
+            if not at:
+                continue
+            cut = data.draw(st.integers(at[0], at[-1] + 1))
+            kept += [run.part(a, b) for a, b in ((at[0], cut), (cut, at[-1] + 1)) if a < b]
+        return [rows_of(run, incarnation) for run in kept]
+
+    def _position(self, claimed: Claim) -> int | None:
+        return next(
+            one.next_offset
+            for one in self.memory.ledger.positions()
+            if (one.partition, one.incarnation) == (claimed.partition, claimed.incarnation)
+        )
+
+    # -- dead letters ------------------------------------------------------------------------------------------------
+
+    @rule(
+        at=st.lists(st.tuples(offsets, places, st.integers(1, 2)), max_size=4),
+        reason=st.sampled_from(Reason),
+        error=st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=5),
+    )
+    def put_dead_letters(self, at: list[tuple[int, TopicPartition, int]], reason: Reason, error: str) -> None:
+        letters = [
+            letter(offset, topic=place.topic, partition=place.partition, incarnation=one, reason=reason, error=error)
+            for offset, place, one in at
+        ]
+        self.both(lambda side: side.put(letters))
+
+    @rule(marked=st.lists(ids, max_size=4), state=st.sampled_from(State))
+    def mark_dead_letters(self, marked: list[IngestionId], state: State) -> None:
+        self.both(lambda side: side.mark(marked, state))
+
+    # -- what they tell ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def they_tell_the_same(self) -> None:
+        memory, sqlite = self.memory.account(), self.sqlite.account()
+        assert memory.keys() == sqlite.keys()
+        for what, told in memory.items():
+            assert told == sqlite[what], what
+            assert not what.endswith("doubled") or not told
+
+
+TestAgreement = Agreement.TestCase
+TestAgreement.settings = settings(max_examples=max(20, settings().max_examples // 5), stateful_step_count=30)
