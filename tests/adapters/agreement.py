@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, replace
 
+from flowguard.domain.audit import OffsetRanges
 from flowguard.domain.columns import METADATA, Column, columns_of
 from flowguard.domain.dead_letters import DeadLetter
 from flowguard.domain.errors import FencedError, FlowGuardError, PermanentError
@@ -28,6 +29,7 @@ class Side:
         self._log_storage, self._sink_storage, self._letter_storage = log, sink, letters
         self._topics = topics
         self._topic_ids: list[str] = []
+        self._skipped: set[TopicPartition] = set()
         self._loop = asyncio.Runner()
         self._open()
         self.log.ensure(topics)
@@ -65,10 +67,12 @@ class Side:
     def make_again(self, topic: str) -> object:
         self._log_storage.delete_topic(topic)
         gone = self.log.describe(topic, GROUP)
+        self._skipped = {place for place in self._skipped if place.topic != topic}
         return gone, list(self.log.ensure({topic: self._topics[topic]}))
 
     def skip(self, place: TopicPartition, number: int) -> None:
         self._log_storage.skip_offsets(place, number)
+        self._skipped.add(place)
 
     def truncate(self, place: TopicPartition, before: int) -> None:
         self._log_storage.truncate(place, before)
@@ -145,8 +149,12 @@ class Side:
             told[f"{name}: topic"] = self._making(described.topic_id), list(described.spans)
             for span in described.spans:
                 place = span.partition
-                told[f"{place}: logged"] = self.log.logged(place)
-                told[f"{place}: records"] = [one for run in self.read(place) for one in _each(run)]
+                runs = self.read(place)
+                told[f"{place}: records"] = [one for run in runs for one in _each(run)]
+                # Once a record is gone, a log need not know if its neighbour was one, or an offset that was used up.
+                sure = OffsetRanges([(runs[0].first_offset if runs else span.next_offset, 2**62)])
+                logged = self.log.logged(place)
+                told[f"{place}: logged"] = logged & sure if place in self._skipped else logged
                 for incarnation in (1, 2, 3):
                     told[f"{place}@{incarnation}: offsets"] = self.ledger.offsets(event_type, place, incarnation)
                     told[f"{place}@{incarnation}: letters"] = self.letters.offsets(place, incarnation)

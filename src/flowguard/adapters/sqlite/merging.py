@@ -41,7 +41,7 @@ _PLACE = tuple(
 def _sizes(width: int) -> tuple[int, ...]:
     """The most rows that a statement takes, then powers of two: few sizes, so that statements stay compiled."""
     most = (_MOST_VALUES - 4) // width  # some statements bind a few values more
-    return (most, *(1 << power for power in reversed(range(most.bit_length() - 1))))
+    return (most, *(1 << power for power in reversed(range(most.bit_length())) if 1 << power < most))
 
 
 def chunks(values: Sequence[_T], width: int) -> Iterator[tuple[int, Sequence[_T]]]:

@@ -9,8 +9,9 @@ from flowguard.domain.errors import BackpressureError
 _SPARE = 64
 """One part in so many is freed beyond what is needed, so that not every append has to free something."""
 
+# CROSS JOIN is how sqlite is told to go through the batches in their order, and to stop when that is enough.
 _CONSUMED = """
-SELECT b.seq, b.bytes FROM fg_batches b JOIN (
+SELECT b.seq, b.bytes FROM fg_batches b CROSS JOIN (
   SELECT topic, partition, min(coalesce(next_offset, 0)) AS floor FROM fg_group_offsets GROUP BY topic, partition
 ) consumed ON consumed.topic = b.topic AND consumed.partition = b.partition
 WHERE b.last_offset < consumed.floor ORDER BY b.seq

@@ -1,0 +1,151 @@
+"""`flowguard up` as a process, and the other commands beside it, as a user has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import sqlite3
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOWGUARD = Path(sysconfig.get_path("scripts")) / "flowguard"
+DEADLINE_S = 60.0
+
+
+def free_port() -> int:
+    """One that nobody gives to the sockets of clients by itself: a client that tries it again and again, while nothing
+    listens there, could otherwise be connected to itself.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def wait_until(met: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    deadline = time.monotonic() + deadline_s
+    while not met():
+        assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
+        time.sleep(0.02)
+
+
+@contextmanager
+def rows_of(database: Path) -> Iterator[sqlite3.Connection]:
+    """The sink's file, read as anybody would read it."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        yield connection
+
+
+class Pipeline:
+    """One data folder, and at most one `flowguard up` on it. Leaving the `with` kills what still runs."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.data_dir = folder / "data"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        # FLOWGUARD_* of this run are its own: whoever runs the tests may have some, and for other ends.
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGUARD_")}
+        own = {f"FLOWGUARD_{name.upper()}": value for name, value in settings.items()}
+        self._environment = outside | own | {"PYTHONPATH": str(ROOT), "FLOWGUARD_DATA_DIR": str(self.data_dir)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    @property
+    def warehouse(self) -> Path:
+        return self.data_dir / "warehouse.db"
+
+    @property
+    def output(self) -> str:
+        """What `flowguard up` said, in all its lives."""
+        return (self._folder / "up.txt").read_text(encoding="utf-8", errors="replace")
+
+    def start(self) -> None:
+        """Returns at once."""
+        with (self._folder / "up.txt").open("ab") as output:
+            self._process = subprocess.Popen(
+                [FLOWGUARD, "up", "--port", str(self.port)],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: self._alive() and self._answers("/health/ready"), "flowguard up is ready")
+
+    def kill(self) -> None:
+        """SIGKILL; fails if it was not alive."""
+        assert self._process is not None
+        assert self._alive()
+        self._process.kill()
+        assert self._process.wait(DEADLINE_S) == -9
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(DEADLINE_S)
+
+    def wait_landed(self) -> None:
+        """Until no stream has any lag."""
+        wait_until(lambda: all(one["lag"] == 0 for one in self.streams().values()), "the lag is 0")
+
+    def streams(self) -> dict[str, dict[str, Any]]:
+        """What GET /v1/status says."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        with closing(connection):
+            connection.request("GET", "/v1/status")
+            streams: dict[str, dict[str, Any]] = json.load(connection.getresponse())["streams"]
+            return streams
+
+    def command(self, *arguments: str | Path) -> Any:
+        """The JSON answer of `flowguard ... --json`; fails unless it exits 0."""
+        done = subprocess.run(
+            [FLOWGUARD, *arguments, "--json"],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, (done.returncode, done.stdout.decode(), done.stderr.decode())
+        return json.loads(done.stdout)
+
+    def publish(self, file: Path) -> dict[str, int]:
+        """`flowguard publish`; its counts."""
+        answer = self.command("publish", file, "--url", self.url)
+        return {name: answer[name] for name in ("accepted", "duplicate", "rejected")}
+
+    def _alive(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"flowguard up ended by itself: {self.output[-2000:]}"
+        return True
+
+    def _answers(self, path: str) -> bool:
+        try:
+            with closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+                connection.request("GET", path)
+                return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
