@@ -22,12 +22,13 @@ from flowguard.application.observe import Observer
 from flowguard.application.relay import DeadLetterReplay
 from flowguard.application.replay import Replayer, ReplayPorts
 from flowguard.domain.catalog import Catalog
-from flowguard.domain.errors import ConfigurationError
+from flowguard.domain.errors import ConfigurationError, FlowGuardError
 from flowguard.settings import Settings, scheme_of
 
 if TYPE_CHECKING:
     from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryLog, MemoryWarehouse
     from flowguard.application.ingest import Ingestion
+    from flowguard.application.publish import Publish
     from flowguard.ports.clock import Clock
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.event_log import EventLog
@@ -230,6 +231,35 @@ def _ingestion(
     )
 
 
+def _publish(
+    settings: Settings,
+    catalog: Catalog,
+    publisher: EventPublisher,
+    ledger: Ledger,
+    clock: Clock,
+    telemetry: Telemetry,
+) -> Publish:
+    from flowguard.adapters.system.event_ids import Uuid7
+    from flowguard.application.incarnations import Incarnations
+    from flowguard.application.intake import Defaults
+    from flowguard.application.publish import Publish
+    from flowguard.domain.recent_ids import RecentIds
+
+    try:
+        known = ledger.positions()
+    except FlowGuardError:
+        known = ()  # the gateway starts although the sink is down
+    return Publish(
+        catalog,
+        publisher,
+        clock,
+        telemetry,
+        defaults=Defaults(Uuid7(), settings.default_source),
+        recent_ids=RecentIds(settings.recent_ids),
+        incarnation_of=Incarnations(known),
+    )
+
+
 class Container(containers.DeclarativeContainer):
     """See the module. A test, or a service that brings its own adapter, overrides a provider: `.override(...)`."""
 
@@ -314,6 +344,16 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         telemetry=telemetry,
     )
+    publish: providers.Provider[Publish] = providers.Factory(
+        _publish,
+        settings=settings,
+        catalog=catalog,
+        publisher=publisher,
+        ledger=ledger,
+        clock=clock,
+        telemetry=telemetry,
+    )
+    """For one event loop. It leaves the publisher to its giver to close: `publish(publisher=mine)`."""
     observer: providers.Provider[Observer] = providers.Factory(
         Observer,
         catalog=catalog,

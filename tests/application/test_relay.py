@@ -176,4 +176,9 @@ def test_runs_are_relayed_in_order_and_each_is_told_when_it_is_durable(pipeline:
         return told
 
     assert asyncio.run(go()) == [(runs[0], 2), (runs[1], 4)]
-    assert [(key, value) for _, key, value, _ in _records(pipeline)] == [(b"k", b"0"), (None, b"5"), (b"k", b"1"), (None, b"6")]
+    assert [(key, value) for _, key, value, _ in _records(pipeline)] == [
+        (b"k", b"0"),
+        (None, b"5"),
+        (b"k", b"1"),
+        (None, b"6"),
+    ]

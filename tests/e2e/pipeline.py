@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWGUARD = Path(sysconfig.get_path("scripts")) / "flowguard"
@@ -64,7 +64,7 @@ class Pipeline:
         self._environment = outside | own | {"PYTHONPATH": str(ROOT), "FLOWGUARD_DATA_DIR": str(self.data_dir)}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Pipeline:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,17 +110,14 @@ class Pipeline:
 
     def wait_landed(self) -> None:
         """Until no stream has any lag."""
-        wait_until(lambda: all(one["lag"] == 0 for one in self.streams().values()), "the lag is 0")
 
-    def streams(self) -> dict[str, dict[str, Any]]:
-        """What GET /v1/status says."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
-        with closing(connection):
-            connection.request("GET", "/v1/status")
-            streams: dict[str, dict[str, Any]] = json.load(connection.getresponse())["streams"]
-            return streams
+        def landed() -> bool:
+            # A new process each time: the gateway may give the answer of a moment ago.
+            return all(one["lag"] == 0 for one in self.command("status")["streams"].values())
 
-    def command(self, *arguments: str | Path) -> Any:
+        wait_until(landed, "the lag is 0")
+
+    def command(self, *arguments: str | Path) -> Any:  # noqa: ANN401  # JSON can be anything
         """The JSON answer of `flowguard ... --json`; fails unless it exits 0."""
         done = subprocess.run(
             [FLOWGUARD, *arguments, "--json"],

@@ -25,8 +25,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source files, and what examples/real_data.py made of them."""
     folder = tmp_path_factory.mktemp("real")
     for name in ("expedia", "cdnow"):
-        script = [sys.executable, ROOT / "examples" / "real_data.py", name, folder]
-        done = subprocess.run(script, capture_output=True, text=True, check=False)
+        script = ROOT / "examples" / "real_data.py"
+        done = subprocess.run([sys.executable, script, name, folder], capture_output=True, text=True, check=False)
         if done.returncode == UNAVAILABLE:
             pytest.skip(done.stderr.strip())
         assert done.returncode == 0, done.stderr
@@ -73,7 +73,7 @@ def audited(pipeline: Pipeline) -> dict[str, tuple[int, int]]:
     return {name: (one["landed"], one["duplicates"]) for name, one in report["streams"].items()}
 
 
-# -- the same figures, once from the files as they were unpacked, once from the warehouse --------------------------------
+# -- the same figures, once from the files as they were unpacked, once from the warehouse -----------------------------
 
 
 def figures_of_files(folder: Path) -> dict[str, Figures]:

@@ -12,13 +12,13 @@ end of what was resolved last. What makes a batch safe:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
 
-from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy, take
+from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy
+from flowguard.domain.buffer import Buffer
 from flowguard.domain.dead_letters import DeadLetterPolicy, Reason, Rejection, StormGauge
 from flowguard.domain.decisions import Advance, Commit, DeadLetters, Decision, Pause, Resume, Stop, Write
 from flowguard.domain.errors import FencedError, PermanentError, RetryPolicy
@@ -52,7 +52,6 @@ class Ingestor:
         flow: FlowPolicy,
         jitter: Callable[[], float],
     ) -> None:
-        self._policy = batch
         self._retry = retry
         self._flow = flow
         self._jitter = jitter
@@ -62,9 +61,7 @@ class Ingestor:
         self._positions: dict[TopicPartition, int | None] = {}  # the sink's, for each owned partition
         self._leaving: set[TopicPartition] = set()  # owned, but nothing new of them is begun
         self._fed: dict[TopicPartition, int] = {}  # where reading goes on: anything below was offered before
-        self._waiting: deque[tuple[float, RecordRun]] = deque()  # (when offered, run)
-        self._waiting_records = 0
-        self._waiting_bytes = 0
+        self._waiting = Buffer(batch)
         self._work: _Work | None = None
         self._paused = False
         self._draining = False
@@ -77,7 +74,7 @@ class Ingestor:
         """Bytes offered and not yet resolved."""
         work = self._work
         under_way = 0 if work is None else work.batch.size_bytes + sum(b.size_bytes for b in work.rest)
-        return self._waiting_bytes + under_way
+        return self._waiting.size_bytes + under_way
 
     @property
     def idle(self) -> bool:
@@ -105,7 +102,7 @@ class Ingestor:
             return None
         if self._work is not None:
             return self._work.retry_at
-        return self._waiting[0][0] + self._policy.max_age_s if self._waiting else None
+        return self._waiting.due_at
 
     # -- facts -------------------------------------------------------------------------------------------------------
 
@@ -130,9 +127,7 @@ class Ingestor:
             if run is None:
                 continue
             self._fed[place] = run.next_offset
-            self._waiting.append((now, run))
-            self._waiting_records += len(run)
-            self._waiting_bytes += run.size_bytes
+            self._waiting.add(run, now)
         return self._decide(now)
 
     def tick(self, now: float) -> list[Decision]:
@@ -195,7 +190,7 @@ class Ingestor:
             return self.lost(error.partitions, now)
         self._drop(work, self._leaving)
         if isinstance(error, PermanentError) and work.doing == "write" and len(work.batch) > 0:
-            return self._blame(work, error, now)
+            return self._blame(work, batch, error, now)
         work.retry_at = now + self._retry.delay_s(work.attempt, self._jitter())
         work.attempt += 1
         return []
@@ -204,9 +199,7 @@ class Ingestor:
         """These partitions will be revoked: nothing new of them is begun. What is with the caller may still end."""
         leaving = frozenset(partitions) & self._positions.keys()
         self._leaving |= leaving
-        self._waiting = deque(held for held in self._waiting if held[1].partition not in leaving)
-        self._waiting_records = sum(len(run) for _, run in self._waiting)
-        self._waiting_bytes = sum(run.size_bytes for _, run in self._waiting)
+        self._waiting.drop(leaving)
         work = self._work
         if work is not None:
             work.rest = [later.without_partitions(leaving) for later in work.rest]
@@ -241,8 +234,8 @@ class Ingestor:
         if self.stopped is not None:
             return []
         decisions: list[Decision] = []
-        if self._work is None and self._due(now):
-            self._work = _Work(self._compose(), retry_at=now)
+        if self._work is None and (self._waiting.due(now) or (self._draining and self._waiting)):
+            self._work = _Work(self._waiting.compose(next(self._numbers)), retry_at=now)
         work = self._work
         while work is not None and work.retry_at is not None and not work.batch.runs:
             work = self._next_batch(work)  # all of it was lost, and nothing of it is with the caller
@@ -254,39 +247,6 @@ class Ingestor:
                 decisions.append(DeadLetters(work.batch, work.rejections))
         self._steer_flow(decisions)
         return decisions
-
-    def _due(self, now: float) -> bool:
-        if not self._waiting:
-            return False
-        policy = self._policy
-        return (
-            self._draining
-            or self._waiting_records >= policy.max_records
-            or self._waiting_bytes >= policy.max_bytes
-            # The same sum as in wake_at: a caller that wakes exactly then must find it due.
-            or self._waiting[0][0] + policy.max_age_s <= now
-        )
-
-    def _compose(self) -> Batch:
-        runs: list[RecordRun] = []
-        records, size = self._policy.max_records, self._policy.max_bytes
-        while self._waiting and records > 0:
-            offered_at, run = self._waiting.popleft()
-            fits = take(run, records, size) or (0 if runs else 1)  # one record larger than a batch goes alone
-            if fits < len(run):
-                rest = run.part(fits, len(run)) if fits else run
-                self._waiting.appendleft((offered_at, rest))
-            if fits == 0:
-                break
-            run = run.part(0, fits) if fits < len(run) else run
-            runs.append(run)
-            records -= fits
-            size -= run.size_bytes
-            self._waiting_records -= fits
-            self._waiting_bytes -= run.size_bytes
-            if size <= 0:
-                break
-        return Batch(next(self._numbers), tuple(runs))
 
     def _advances(self, batch: Batch) -> tuple[Advance, ...]:
         return tuple(
@@ -302,7 +262,7 @@ class Ingestor:
         self._work = _Work(work.rest.pop(), work.rest, retry_at=float("-inf")) if work.rest else None
         return self._work
 
-    def _blame(self, work: _Work, error: PermanentError, now: float) -> list[Decision]:
+    def _blame(self, work: _Work, written: Batch, error: PermanentError, now: float) -> list[Decision]:
         """Whose fault is it? The sink says so, or the batch is one record, or it is cut in two."""
         batch = work.batch
         ours = {run.partition for run in batch.runs}
@@ -311,6 +271,10 @@ class Ingestor:
             for row in error.rows
             if row.partition in ours and (row.partition, row.offset) not in batch.excluded
         )
+        if not named and len(batch.runs) < len(written.runs):
+            # Partitions went while it was written: the fault may have gone with them, so what is left is not blamed.
+            work.retry_at = now
+            return self._decide(now)
         if not named and len(batch) == 1:
             named = (Rejection(*_only(batch), Reason.REJECTED_BY_SINK, str(error)),)
         if named:

@@ -42,9 +42,7 @@ def migrate(*, dry_run: DryRun = False, data_dir: DataDir = None, as_json: Json 
         output.say("everything is up to date")
 
 
-def check(
-    *, data_dir: DataDir = None, host: Host = None, port: Port = None, as_json: Json = False
-) -> None:
+def check(*, data_dir: DataDir = None, host: Host = None, port: Port = None, as_json: Json = False) -> None:
     """The settings in force and where each comes from, what is reachable, what is wrong and how to mend it."""
     from flowguard.entrypoints.cli import output
     from flowguard.entrypoints.cli.configuration import container_of, in_force
@@ -128,7 +126,9 @@ def _tables(container: Container) -> Iterator[Finding]:
         yield Finding("data", "note", f"{', '.join(missing)}: not made yet; `flowguard up` or `flowguard migrate` does")
         return
     if pending:
-        yield Finding("migrations", "wrong", f"{len(pending)} to be applied, first {pending[0]}: run `flowguard migrate`")
+        yield Finding(
+            "migrations", "wrong", f"{len(pending)} to be applied, first {pending[0]}: run `flowguard migrate`"
+        )
         return
     shown = {name: without_secrets(url) for name, url in urls.items()}
     yield from _tried("log", lambda: _log(container, shown["log_url"]))

@@ -118,9 +118,7 @@ class GatewayClient:
         while True:
             wait = _BACK_OFF.delay_s(attempt, self._jitter())
             try:
-                self._connection.request(
-                    "POST", self._prefix + path, body, {"Content-Type": "application/x-ndjson"}
-                )
+                self._connection.request("POST", self._prefix + path, body, {"Content-Type": "application/x-ndjson"})
                 response = self._connection.getresponse()
                 raw = response.read()
                 if response.status not in _TRY_AGAIN:

@@ -43,7 +43,7 @@ def settings_of(flags: Flags) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{TOML} is no TOML: {error}") from error
     except SettingsError as error:
-        raise ConfigurationError(f"{error} (write JSON, for example [\"https://shop.example\"])") from error
+        raise ConfigurationError(f'{error} (write JSON, for example ["https://shop.example"])') from error
     except OSError as error:
         raise ConfigurationError(f"{TOML} cannot be read: {error.strerror}") from error
 

@@ -34,7 +34,8 @@ app = typer.Typer(
 def _main(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=lambda on: _version(on))
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=lambda on: _version(on)),
     ] = False,
 ) -> None:
     pass

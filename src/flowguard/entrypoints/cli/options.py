@@ -17,15 +17,11 @@ DataDir = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Host = Annotated[
-    str | None, typer.Option("--host", help="Address to listen on [FLOWGUARD_HOST; default 127.0.0.1].")
-]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on [FLOWGUARD_HOST; default 127.0.0.1].")]
 Port = Annotated[
     int | None, typer.Option("--port", min=0, max=65_535, help="Port, 0 for any [FLOWGUARD_PORT; default 8000].")
 ]
-Url = Annotated[
-    str | None, typer.Option("--url", help="The gateway [default: http://HOST:PORT of the settings].")
-]
+Url = Annotated[str | None, typer.Option("--url", help="The gateway [default: http://HOST:PORT of the settings].")]
 RetryFor = Annotated[
     float, typer.Option("--retry-for", min=0, metavar="SECONDS", help="How long to try while the gateway is away.")
 ]

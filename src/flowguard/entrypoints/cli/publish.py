@@ -40,7 +40,9 @@ def publish(
     name: Annotated[
         str | None, typer.Option("--name", help="What stands for the file in derived ids [default: its name].")
     ] = None,
-    rejects: Annotated[Path | None, typer.Option("--rejects", help="Write rejected lines here, with the reasons.")] = None,
+    rejects: Annotated[
+        Path | None, typer.Option("--rejects", help="Write rejected lines here, with the reasons.")
+    ] = None,
     retry_for: RetryFor = 30.0,
     data_dir: DataDir = None,
     as_json: Json = False,

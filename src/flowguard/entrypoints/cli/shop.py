@@ -117,10 +117,16 @@ class Shop:
     def _order(self, visit: _Visit) -> Event:
         chosen = self._random.sample(visit.basket, k=min(len(visit.basket), self._random.randint(1, 4)))
         lines = [
-            {"item_id": str(item + 1), "quantity": self._random.choice((1, 1, 1, 2, 3)), "unit_price": self._prices[item]}
+            {
+                "item_id": str(item + 1),
+                "quantity": self._random.choice((1, 1, 1, 2, 3)),
+                "unit_price": self._prices[item],
+            }
             for item in sorted(set(chosen))
         ]
-        total = sum((Decimal(str(line["quantity"])) * self._prices[int(str(line["item_id"])) - 1] for line in lines), Decimal(0))
+        total = sum(
+            (Decimal(str(line["quantity"])) * self._prices[int(str(line["item_id"])) - 1] for line in lines), Decimal(0)
+        )
         order = self._event("orders", visit)
         order |= {
             "order_id": f"order-{self._random.getrandbits(48):012x}",

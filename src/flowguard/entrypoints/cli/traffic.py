@@ -24,12 +24,17 @@ _GAP_S = 0.12
 """Seconds between two events of the shop's own time, where no rate is asked for."""
 _TICK_S = 0.1
 
+
 def traffic(
     *,
     events: Annotated[int, typer.Option("--events", min=1, help="How many to send.")],
-    rate: Annotated[float | None, typer.Option("--rate", min=0.1, help="Events a second [default: all at once].")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.1, help="Events a second [default: all at once].")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same events, ids too.")] = None,
-    invalid_share: Annotated[float, typer.Option("--invalid-share", min=0, max=1, help="Of these, spoiled ones.")] = 0.0,
+    invalid_share: Annotated[
+        float, typer.Option("--invalid-share", min=0, max=1, help="Of these, spoiled ones.")
+    ] = 0.0,
     resend_share: Annotated[float, typer.Option("--resend-share", min=0, max=1, help="Of these, sent again.")] = 0.0,
     url: Url = None,
     retry_for: RetryFor = 30.0,
@@ -62,7 +67,8 @@ def traffic(
         )
         return
     output.table(
-        ("", "answered", "expected"), [(kind, found[kind], expected[kind]) for kind in ("accepted", "duplicate", "rejected")]
+        ("", "answered", "expected"),
+        [(kind, found[kind], expected[kind]) for kind in ("accepted", "duplicate", "rejected")],
     )
     output.say(f"{events:,} events in {seconds:.1f} s, seed {seed}")
 

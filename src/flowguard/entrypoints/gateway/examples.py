@@ -46,7 +46,11 @@ def example_of(event_type: EventType) -> Json | None:
     model = event_type.model
     schema = model.model_json_schema()
     given = schema.get("examples")
-    candidates = [given[0] if isinstance(given, list) and given else None, _BUILT_IN.get(model), _made_up(schema, schema)]
+    candidates = [
+        given[0] if isinstance(given, list) and given else None,
+        _BUILT_IN.get(model),
+        _made_up(schema, schema),
+    ]
     return next((one for one in candidates if isinstance(one, dict) and _fits(model, one)), None)
 
 

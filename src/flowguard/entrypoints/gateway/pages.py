@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from functools import cached_property
 from hashlib import sha256
+from html import escape
 from importlib import resources
 
 import msgspec
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from flowguard.domain.catalog import Catalog
 from flowguard.entrypoints.gateway.openapi import document
-from flowguard.entrypoints.gateway.reference import reference
+from flowguard.entrypoints.gateway.reference import curl, reference
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
@@ -27,15 +28,13 @@ class PageEndpoints:
         self._max_events = max_events
         self._max_body_bytes = max_body_bytes
 
-    async def home(self, _request: Request) -> Response:
+    async def home(self, request: Request) -> Response:
         """The live page."""
-        return _page(self._home)
+        return _page(self._home.replace("{{base}}", _base(request)))
 
     async def docs(self, request: Request) -> Response:
-        """The documentation, with curl lines for the address that it was asked at."""
-        host = request.headers.get("host", "")
-        base = f"{request.url.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1:8000'}"
-        return _page(self._docs.replace("{{base}}", base))
+        """The documentation."""
+        return _page(self._docs.replace("{{base}}", _base(request)))
 
     async def openapi(self, _request: Request) -> Response:
         """OpenAPI 3.1."""
@@ -43,7 +42,9 @@ class PageEndpoints:
 
     @cached_property
     def _home(self) -> str:
-        return _text("home.html").replace("{{style}}", _text("style.css")).replace("{{script}}", _text("home.js"))
+        lines = filter(None, map(curl, self._catalog))
+        page = _text("home.html").replace("{{style}}", _text("style.css")).replace("{{script}}", _text("home.js"))
+        return page.replace("{{try}}", escape(next(lines, "{{base}}/docs says how"), quote=False))
 
     @cached_property
     def _docs(self) -> str:
@@ -53,6 +54,12 @@ class PageEndpoints:
     @cached_property
     def _openapi(self) -> bytes:
         return msgspec.json.encode(document(self._catalog, max_events=self._max_events))
+
+
+def _base(request: Request) -> str:
+    """The address that the page was asked at, for its curl lines."""
+    host = request.headers.get("host", "")
+    return f"{request.url.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1:8000'}"
 
 
 def _text(name: str) -> str:

@@ -86,5 +86,7 @@ def _summary(report: PublishReport) -> str:
     first = report.results[0].errors[0]
     place = f"at {first.pointer}: " if first.pointer else ""
     if report.rejected == 1:
-        return f"The event was rejected, {place}{first.message}" if place else f"The event was rejected: {first.message}"
+        return (
+            f"The event was rejected, {place}{first.message}" if place else f"The event was rejected: {first.message}"
+        )
     return f"All {report.rejected:,} events were rejected; the first one {place or 'because: '}{first.message}"

@@ -45,6 +45,15 @@ def reference(catalog: Catalog, *, max_events: int, max_body_bytes: int) -> str:
     )
 
 
+def curl(event_type: EventType) -> str | None:
+    """A line for a shell that publishes one event, to `{{base}}`; None where no example could be made up."""
+    example = example_of(event_type)
+    if example is None:
+        return None
+    body = json.dumps(example, ensure_ascii=False).replace("'", "'\\''")
+    return f"curl {{{{base}}}}/v1/events/{event_type.name} -H 'Content-Type: application/json' -d '{body}'"
+
+
 def _publishing(max_events: int, max_body_bytes: int) -> str:
     return (
         "<section id=publishing><h2>Publishing</h2><p>The body is one event, an array of events, or one event a line"
@@ -72,12 +81,10 @@ def _event_type(event_type: EventType) -> str:
             if definition.get("properties")
         ),
     ]
-    example = example_of(event_type)
-    if example is None:
+    line = curl(event_type)
+    if line is None:
         parts.append(f"<p>Post it to <code>{{{{base}}}}/v1/events/{name}</code>.</p>")
     else:
-        body = json.dumps(example, ensure_ascii=False).replace("'", "'\\''")
-        line = f"curl {{{{base}}}}/v1/events/{event_type.name} -H 'Content-Type: application/json' -d '{body}'"
         parts.append(f"<pre><code>{escape(line, quote=False)}</code></pre>")
     return "".join([*parts, "</section>"])
 

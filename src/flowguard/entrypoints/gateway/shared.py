@@ -71,7 +71,9 @@ class Shared(Generic[T]):
     is shared in the same way.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[T]], monotonic: Callable[[], float], max_age_s: float = 1.0) -> None:
+    def __init__(
+        self, make: Callable[[], Awaitable[T]], monotonic: Callable[[], float], max_age_s: float = 1.0
+    ) -> None:
         self._make = make
         self._monotonic = monotonic
         self._max_age_s = max_age_s

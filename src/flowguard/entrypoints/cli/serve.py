@@ -1,0 +1,220 @@
+"""`up`, `gateway` and `consume`: the processes that stay."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowguard import __version__
+from flowguard.domain.errors import ConfigurationError, TransientError
+from flowguard.entrypoints.cli.options import DataDir, ExitCode, Host, Json, Port
+
+if TYPE_CHECKING:
+    from flowguard.container import Container
+    from flowguard.entrypoints.consumer import Consumer
+    from flowguard.entrypoints.gateway import GatewayServer
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every request and commit too.")]
+
+_log = logging.getLogger("flowguard")
+
+
+def up(
+    *, host: Host = None, port: Port = None, data_dir: DataDir = None, verbose: Verbose = False, as_json: Json = False
+) -> None:
+    """Start everything in this process: gateway, log, consumer and warehouse. Ctrl-C drains and stops."""
+    from flowguard.entrypoints.cli.configuration import container_of
+
+    with container_of({"host": host, "port": port, "data_dir": data_dir}) as container, _only_consumer(container):
+        _start_logging(verbose=verbose)
+        from flowguard.entrypoints.consumer import Consumer
+
+        container.migrate()
+        container.event_log().ensure(container.topics())
+        consumer = Consumer(container.ingestion)
+        server = _server(container, consumer)
+
+        def ready() -> None:
+            consumer.start()
+            _banner(container, server, as_json=as_json)
+
+        try:
+            _serve(server, ready)
+        finally:
+            consumer.stop()
+            if not consumer.join(container.settings().drain_s + 1):
+                _log.warning("the consumer did not finish in time; the next start goes on where it stands")
+
+
+def gateway(
+    *, host: Host = None, port: Port = None, data_dir: DataDir = None, verbose: Verbose = False, as_json: Json = False
+) -> None:
+    """Start the gateway alone: events go into the log, and a consumer elsewhere lands them."""
+    from flowguard.entrypoints.cli.configuration import container_of, refuse_memory
+
+    with container_of({"host": host, "port": port, "data_dir": data_dir}) as container:
+        refuse_memory(container.settings(), "no consumer elsewhere could read it")
+        _start_logging(verbose=verbose)
+        container.event_log().ensure(container.topics())
+        server = _server(container, None)
+        _serve(server, lambda: _banner(container, server, as_json=as_json))
+
+
+def consume(*, data_dir: DataDir = None, verbose: Verbose = False) -> None:
+    """Start the consumer alone: it lands what is in the log. Exits 5 when too many dead letters stopped it."""
+    from flowguard.entrypoints.cli.configuration import container_of, refuse_memory
+
+    with container_of({"data_dir": data_dir}) as container, _only_consumer(container):
+        refuse_memory(container.settings(), "no gateway elsewhere could write to it")
+        _start_logging(verbose=verbose)
+        from flowguard.entrypoints.consumer import Consumer
+
+        container.event_log().ensure(container.topics())
+        try:
+            container.sink().check()
+        except TransientError as error:
+            _log.warning("the sink is away: %s; what is in the log waits for it", error)
+        consumer = Consumer(container.ingestion)
+        with _signals(consumer.stop):
+            consumer.run()
+
+
+def _server(container: Container, consumer: Consumer | None) -> GatewayServer:
+    from flowguard.entrypoints.gateway import GatewayServer, create_app
+    from flowguard.entrypoints.gateway.health import Check
+
+    settings = container.settings()
+    publisher = container.publisher()
+    parts: dict[str, Check] = {"sink": container.sink().check}
+    if consumer is not None:
+        parts["consumer"] = lambda: _check_consumer(consumer)
+    app = create_app(
+        container.catalog(),
+        settings,
+        container.publish(publisher=publisher),
+        container.observer(),
+        container.clock(),
+        parts=parts,
+        on_shutdown=publisher.close,
+    )
+    return GatewayServer(app, settings.host, settings.port, drain_s=settings.drain_s)
+
+
+def _check_consumer(consumer: Consumer) -> None:
+    if consumer.failure is not None:
+        raise ConfigurationError(f"stopped: {consumer.failure}")
+
+
+def _serve(server: GatewayServer, ready: Callable[[], None]) -> None:
+    stop = threading.Event()
+    with _signals(stop.set):
+        server.run(stop, ready)
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C or SIGTERM asks to stop; the second one leaves at once: what was acknowledged is on disk already."""
+    asked = False
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(ExitCode.INTERRUPTED)
+        asked = True
+        # Not through logging: its lock may be held by the very code that this interrupts.
+        os.write(2, f"{signal.Signals(number).name}: finishing what is under way; once more leaves at once\n".encode())
+        stop()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _only_consumer(container: Container) -> Iterator[None]:
+    """Hold the embedded log's lock for consumers of this group. Raises ConfigurationError where another process does.
+
+    Two of them would take the partitions from one another. The system lets go of it however this process ends.
+    """
+    from flowguard.settings import scheme_of
+
+    settings = container.settings()
+    if sys.platform == "win32" or scheme_of(settings.effective_log_url) != "sqlite":
+        yield
+        return
+    import fcntl
+
+    from flowguard.adapters.sqlite import path_of
+
+    log = path_of(settings.effective_log_url)
+    place = log.with_name(f"{log.name}.{settings.group.replace('/', '_')}.lock")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{place} cannot be written: {error.strerror}; choose another --data-dir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ConfigurationError(
+                f"{log.parent} is in use by another `flowguard up` or `consume` (process {file.read().strip() or '?'}):"
+                " stop it, or choose another --data-dir"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _start_logging(*, verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _banner(container: Container, server: GatewayServer, *, as_json: bool) -> None:
+    """What a person does next; printed once requests are answered."""
+    from flowguard.domain.payload import encode
+    from flowguard.entrypoints.cli import output
+    from flowguard.entrypoints.cli.configuration import urls_of, without_secrets
+    from flowguard.entrypoints.gateway.examples import example_of
+
+    urls = {name: without_secrets(url) for name, url in urls_of(container.settings()).items()}
+    data_dir = Path(container.settings().data_dir).absolute()
+    if as_json:
+        output.as_json({"url": server.url, "data_dir": str(data_dir), "pid": os.getpid(), **urls})
+        return
+    first, *others = container.catalog()
+    also = f"   (also: {', '.join(one.name for one in others)})" if others else ""
+    example = encode(example_of(first) or {}).decode()
+    embedded = all(url.startswith("sqlite:///") for url in urls.values())
+    lines = {
+        "post events to": f"{server.url}/v1/events/{first.name}{also}",
+        "try": f"curl {server.url}/v1/events/{first.name} -H 'Content-Type: application/json' -d {shlex.quote(example)}",
+        "page": f"{server.url}/",
+        "docs": f"{server.url}/docs",
+        "data": str(data_dir) if embedded else ", ".join(dict.fromkeys(urls.values())),
+    }
+    output.say(f"FlowGuard {__version__} is up. Ctrl-C finishes what is under way and stops.")
+    for name, text in lines.items():
+        output.say(f"  {name:15} {text}")
+    sys.stdout.flush()

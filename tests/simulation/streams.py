@@ -1,0 +1,193 @@
+"""The streams of a simulated world, and an independent model of what should become of each record.
+
+Nothing here asks the code under test what it thinks of a record: each is made to be of a kind, and the kind decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from random import Random
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from flowguard.domain import payload
+from flowguard.domain.catalog import Catalog, EventType
+from flowguard.domain.dead_letters import Reason
+from flowguard.domain.decoding import BatchDecoder
+from flowguard.domain.events import Envelope
+
+OCCURRED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TOO_LARGE = 2**63
+
+
+class Tap(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    device: str
+    count: int
+    note: str | None = None
+
+
+def _from_1(data: dict[str, Any]) -> dict[str, Any]:
+    data["count"] = data.pop("n")
+    return data
+
+
+def _from_2(data: dict[str, Any]) -> dict[str, Any]:
+    return data
+
+
+def _keep(tap: Tap) -> bool:
+    if tap.note == "explode":
+        raise RuntimeError("the rule itself is broken")
+    return tap.note != "drop"
+
+
+def _catalog(version: int) -> Catalog:
+    upcasters: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
+    return Catalog(
+        EventType(
+            name,
+            Tap,
+            key="device",
+            version=version,
+            upcasters={step: upcasters[step] for step in range(1, version)},
+            keep=_keep,
+        )
+        for name in STREAMS
+    )
+
+
+STREAMS = ("taps", "swipes")
+OLD, NEW = 2, 3
+"""Newest schema version that a consumer knows, before and after the upgrade."""
+CATALOGS = {version: _catalog(version) for version in (OLD, NEW)}
+DECODERS = {version: BatchDecoder(catalog) for version, catalog in CATALOGS.items()}
+
+
+class Fate(Enum):
+    """What should become of a record that is no dead letter."""
+
+    ROW = auto()
+    FILTERED = auto()
+
+
+class Kind(Enum):
+    """What a record was made to be; the value says what it should become, before the upgrade and after it."""
+
+    GOOD = Fate.ROW, Fate.ROW, 0
+    OLD_VERSION = Fate.ROW, Fate.ROW, 1
+    FILTERED = Fate.FILTERED, Fate.FILTERED, 2
+    FUTURE_VERSION = Reason.UNKNOWN_SCHEMA_VERSION, Fate.ROW, 3
+    UNKNOWN_VERSION = Reason.UNKNOWN_SCHEMA_VERSION, Reason.UNKNOWN_SCHEMA_VERSION, 4
+    NOT_JSON = Reason.MALFORMED, Reason.MALFORMED, 5
+    NO_ENVELOPE = Reason.MALFORMED, Reason.MALFORMED, 6
+    TRUNCATED = Reason.MALFORMED, Reason.MALFORMED, 7
+    NOT_UTF8 = Reason.MALFORMED, Reason.MALFORMED, 8
+    NUL = Reason.MALFORMED, Reason.MALFORMED, 9
+    HUGE_NUMBER = Reason.MALFORMED, Reason.MALFORMED, 10
+    TOO_DEEP = Reason.MALFORMED, Reason.MALFORMED, 11
+    NAIVE_TIME = Reason.MALFORMED, Reason.MALFORMED, 12
+    OTHER_TYPE = Reason.UNKNOWN_EVENT_TYPE, Reason.UNKNOWN_EVENT_TYPE, 13
+    NO_OBJECT = Reason.INVALID, Reason.INVALID, 14
+    MISFIT = Reason.INVALID, Reason.INVALID, 15
+    RULE_RAISES = Reason.INVALID, Reason.INVALID, 16
+    UPCAST_RAISES = Reason.UPCAST_FAILED, Reason.UPCAST_FAILED, 17
+    REFUSED = Reason.REJECTED_BY_SINK, Reason.REJECTED_BY_SINK, 18
+
+
+POISON = tuple(kind for kind in Kind if isinstance(kind.value[0], Reason) and kind is not Kind.FUTURE_VERSION)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spec:
+    """One event as a producer sends it, and what it was made to be."""
+
+    stream: str
+    kind: Kind
+    source: str
+    event_id: str
+    version: int
+    data: dict[str, Any]
+    payload: str
+    key: bytes
+    value: bytes
+
+    def fate(self, known_version: int) -> Fate | Reason:
+        """What should become of it, where the consumer knows versions up to `known_version`."""
+        before, after, _ = self.kind.value
+        return before if known_version == OLD else after
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        return self.stream, self.source, self.event_id
+
+
+def topic_of(stream: str) -> str:
+    return f"raw.{stream}.v1"
+
+
+def make(stream: str, kind: Kind, number: int, rng: Random, *, event_id: str | None = None) -> Spec:
+    """An event of a kind. `number` makes its bytes, and its event id where none is given, like no other's."""
+    device = f"d{rng.randrange(8)}"
+    source = rng.choice(("shop", "app"))
+    event_id = event_id or f"e{number}"
+    version = {Kind.OLD_VERSION: 1, Kind.UPCAST_RAISES: 1, Kind.FUTURE_VERSION: 3, Kind.UNKNOWN_VERSION: 9}.get(kind, 2)
+    data: Any = {"device": device, "count": number, "note": "x" * rng.choice((0, 0, 10, 200))}
+    match kind:
+        case Kind.OLD_VERSION:
+            data["n"] = data.pop("count")
+        case Kind.FILTERED:
+            data["note"] = "drop"
+        case Kind.RULE_RAISES:
+            data["note"] = "explode"
+        case Kind.NUL:
+            data["note"] = "a\x00b"
+        case Kind.MISFIT:
+            data["count"] = "many"
+        case Kind.NO_OBJECT:
+            data = [number]
+        case Kind.TOO_DEEP:
+            data["note"] = _nest(100)
+        case Kind.REFUSED:
+            data["count"] = TOO_LARGE + number
+        case _:
+            pass
+    raw = payload.encode(data)
+    if kind is Kind.HUGE_NUMBER:
+        raw = raw.replace(str(number).encode(), b"%de400" % (number + 1))
+    envelope = Envelope(
+        id=event_id,
+        source=source,
+        type="others" if kind is Kind.OTHER_TYPE else stream,
+        time=OCCURRED_AT,
+        schemaversion=version,
+        data=msgspec.Raw(raw),
+    )
+    value = msgspec.json.encode(envelope)
+    match kind:
+        case Kind.NOT_JSON:
+            value = b"nonsense %d" % number
+        case Kind.NO_ENVELOPE:
+            value = b'{"n":%d}' % number
+        case Kind.TRUNCATED:
+            value = value[:-3]
+        case Kind.NOT_UTF8:
+            value = value.replace(b'"note":"', b'"note":"\xff')
+        case Kind.NAIVE_TIME:
+            value = value.replace(b'05Z"', b'05"')
+        case _:
+            pass
+    return Spec(stream, kind, source, event_id, version, data, raw.decode(), device.encode(), value)
+
+
+def _nest(levels: int) -> list[Any]:
+    nest: list[Any] = []
+    for _ in range(levels):
+        nest = [nest]
+    return nest
