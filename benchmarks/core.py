@@ -36,6 +36,7 @@ from flowguard.domain.ingestion import Claim, TopicPartition
 from flowguard.domain.ingestor import Ingestor
 from flowguard.domain.payload import decode_many
 from flowguard.domain.rows import Rows
+from flowguard.entrypoints.tuning import tune_interpreter
 from flowguard.ports.publisher import NewRecord
 
 _CATALOG = Catalog(BUILT_IN)
@@ -134,6 +135,7 @@ def run(events: int, runs: int) -> list[Line]:
     """Two lines: untouched, and decoded and validated."""
     values = records(events)
     log = _filled(values)
+    tune_interpreter()  # as `flowguard consume` does, for the raw limits too
     return [
         Line(
             "memory log → memory sink, payloads untouched",

@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from flowguard.application.observe import NoSuchNameError, Observer
+from flowguard.domain.catalog import EventType
+from flowguard.domain.ingestion import TopicPartition
 from flowguard.ports.clock import Clock
+from flowguard.ports.ledger import TableSummary
 from tests.application.pipeline import Pipeline
 from tests.builders import CLICKS, ORDERS, event
 
@@ -86,11 +89,11 @@ def test_a_topic_that_was_made_again_still_counts_what_the_first_one_held(pipeli
 def test_it_counts_again_only_after_a_while_in_proportion_to_what_counting_took(pipeline: Pipeline) -> None:
     clock = SetClock(pipeline.container.clock().now())
     observer: Observer = pipeline.container.observer(clock=clock, patience=20.0)
-    ticking = observer._ledger.summary
+    counted = observer._ledger.summary
 
-    def slow(*args):  # type: ignore[no-untyped-def]
+    def slow(event_type: EventType) -> TableSummary:
         clock.seconds += 0.05
-        return ticking(*args)
+        return counted(event_type)
 
     observer._ledger.summary = slow  # type: ignore[method-assign]
     assert observer.status()["streams"]["clicks"]["logged"] == 0
@@ -134,7 +137,7 @@ def test_an_unknown_stream_or_column_is_named_with_what_there_is(pipeline: Pipel
         observer.recent("clicks", where={"colour": "red"})
 
 
-def _spans(pipeline: Pipeline):  # type: ignore[no-untyped-def]
+def _spans(pipeline: Pipeline) -> list[TopicPartition]:
     described = pipeline.container.event_log().describe(CLICKS.topic, "flowguard")
     assert described is not None
     return [span.partition for span in described.spans]

@@ -1,0 +1,1 @@
+"""The pure core, driven by what an adversary could do to it."""

@@ -1,4 +1,4 @@
-"""Which incarnation of a topic a publisher writes to, as the sink counts them: for the ingestion ids that it hands out."""
+"""Which incarnation of a topic a publisher writes to, as the sink counts them: for the ingestion ids it hands out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from flowguard.ports.ledger import SinkPosition
 class Incarnations:
     """Call it with a topic and its id. It never blocks and never raises.
 
-    An id that the sink has not claimed yet will be the topic's next incarnation. `known` are the sink's positions as far
-    as they could be read; where they could not, a topic that was made again is taken for its first incarnation.
+    An id that the sink has not claimed yet will be the topic's next incarnation. `known` are the sink's positions as
+    far as they could be read; where they could not, a topic that was made again is taken for its first incarnation.
     """
 
     def __init__(self, known: Iterable[SinkPosition]) -> None:

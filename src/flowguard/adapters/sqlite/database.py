@@ -54,7 +54,7 @@ def connect(path: Path, mode: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sq
         connection.executescript(
             "PRAGMA synchronous=FULL; PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;"
             "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA secure_delete=0;"
-            "PRAGMA wal_autocheckpoint=8000; PRAGMA journal_size_limit=67108864"
+            "PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864"
         )
     except sqlite3.Error:
         connection.close()

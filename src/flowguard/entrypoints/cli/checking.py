@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -138,6 +137,8 @@ def _tables(container: Container) -> Iterator[Finding]:
 
 
 def _log(container: Container, url: str) -> str:
+    import asyncio
+
     async def would_take() -> None:
         publisher = container.publisher()
         try:
@@ -170,7 +171,7 @@ def _set_back(container: Container) -> Iterator[Finding]:
     for position in container.ledger().positions():
         end = ends.get((position.partition, position.topic_id))
         if end is not None and (position.next_offset or 0) > end:
-            text = f"ends at {end}, and the sink has taken it up to {position.next_offset}: is it an older copy of the log?"
+            text = f"ends at {end}, but the sink took it up to {position.next_offset}: is it an older copy of the log?"
             yield Finding(str(position.partition), "wrong", text)
 
 

@@ -92,8 +92,8 @@ class GatewayClient:
     def publish(self, path: str, lines: Sequence[bytes]) -> Tally:
         """Post the events, each a JSON text in one line, and return the sums.
 
-        A body that is refused as a whole is cut in halves, so that one bad line costs itself only. Raises TransientError
-        (the gateway stayed away), ConfigurationError (it will not take any such request).
+        A body that is refused as a whole is cut in halves, so that one bad line costs itself only. Raises
+        TransientError (the gateway stayed away), ConfigurationError (it will not take any such request).
         """
         status, answer = self._post(path, b"\n".join(lines))
         if answer.results:

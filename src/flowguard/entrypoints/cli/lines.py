@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 from uuid import UUID
 
 import msgspec
@@ -46,14 +46,14 @@ class Line:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """(its text, the file itself, whose `tell` says how much was read). `-` is standard input; gzip is seen by itself."""
+    """(its text, the file itself, whose `tell` says how much was read). `-` is standard input; gzip is unpacked."""
     if str(path) == "-":
         yield sys.stdin.buffer, sys.stdin.buffer
         return
     with path.open("rb", buffering=1024 * 1024) as file:
         zipped = file.read(2) == _GZIP
         file.seek(0)
-        yield (gzip.open(file, "rb") if zipped else file), file  # noqa: SIM115  # the file is closed here
+        yield (cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if zipped else file), file
 
 
 def numbered(text: IO[bytes], first: int = 1) -> Iterator[Line]:

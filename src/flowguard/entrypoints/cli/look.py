@@ -1,4 +1,4 @@
-"""`status`, `audit` and `events`: what the log, the warehouse and the dead-letter queue tell, while `up` runs or not."""
+"""`status`, `audit` and `events`: what log, warehouse and dead-letter queue tell, whether `up` runs or not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def status(*, data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def audit(*, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Is every record that was accepted landed once, or resolved some other way? Exits 1 when not, and names the gaps."""
+    """Is every accepted record landed once, or resolved some other way? Exits 1 when not, and names the gaps."""
     from flowguard.entrypoints.cli import output
     from flowguard.entrypoints.cli.configuration import looking_from_outside
 

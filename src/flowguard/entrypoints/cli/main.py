@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -19,9 +20,16 @@ from flowguard.entrypoints.cli.repair import dlq, replay
 from flowguard.entrypoints.cli.serve import consume, gateway, up
 from flowguard.entrypoints.cli.traffic import traffic
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"flowguard {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="flowguard",
-    help="Events in over HTTP, kept in a durable log, landed exactly once: as a row, or as a dead letter that says why.",
+    help="Events in over HTTP, kept in a log, landed exactly once: as a row, or as a dead letter that says why.",
     epilog="Settings: flags, then FLOWGUARD_* variables, then flowguard.toml. See `flowguard check`.",
     no_args_is_help=True,
     add_completion=False,
@@ -35,17 +43,20 @@ def _main(
     *,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=lambda on: _version(on)),
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version),
     ] = False,
 ) -> None:
     pass
 
 
-for _command in (up, gateway, consume, migrate, publish, traffic, status, audit):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(up, gateway, consume, migrate),
+    *(publish, traffic),
+    *(status, audit, events, replay, check),
+)
+for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(dlq, name="dlq")
-for _command in (replay, events, check):
-    app.command()(_command)
 
 
 def run() -> None:
@@ -78,9 +89,3 @@ def exit_code_of(error: FlowGuardError) -> ExitCode:
             return ExitCode.STOPPED
         case _:
             return ExitCode.BUG
-
-
-def _version(wanted: bool) -> None:  # noqa: FBT001  # typer gives it so
-    if wanted:
-        print(f"flowguard {__version__}")
-        raise typer.Exit

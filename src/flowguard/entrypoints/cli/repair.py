@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,13 +144,15 @@ def replay_letters(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Put open dead letters on their topic again, for example after the catalog was mended. They land once, if at all."""
+    """Put open dead letters on their topic again, for example after the catalog was mended. They land once at most."""
     from flowguard.entrypoints.cli import output
     from flowguard.entrypoints.cli.configuration import looking_from_outside
 
     if not (ingestion_ids or stream or reason or everything):
         raise typer.BadParameter("name dead letters, or give --stream, --reason or --all")
     with looking_from_outside({"data_dir": data_dir}) as container:
+        import asyncio
+
         from flowguard.application.relay import DeadLetterFilter
 
         ids = frozenset(map(_id, ingestion_ids)) if ingestion_ids else None
@@ -278,5 +279,5 @@ def _headers(headers: Iterable[tuple[str, bytes]]) -> list[list[str]]:
 
 
 def _readable(value: bytes) -> str:
-    """As text; bytes that are not UTF-8 as \\xNN."""
+    """As text, with escapes for bytes that are not UTF-8."""
     return value.decode(errors="backslashreplace")

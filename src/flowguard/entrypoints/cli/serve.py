@@ -19,6 +19,7 @@ import typer
 from flowguard import __version__
 from flowguard.domain.errors import ConfigurationError, TransientError
 from flowguard.entrypoints.cli.options import DataDir, ExitCode, Host, Json, Port
+from flowguard.entrypoints.tuning import tune_interpreter
 
 if TYPE_CHECKING:
     from flowguard.container import Container
@@ -44,6 +45,7 @@ def up(
         container.event_log().ensure(container.topics())
         consumer = Consumer(container.ingestion)
         server = _server(container, consumer)
+        tune_interpreter()
 
         def ready() -> None:
             consumer.start()
@@ -68,6 +70,7 @@ def gateway(
         _start_logging(verbose=verbose)
         container.event_log().ensure(container.topics())
         server = _server(container, None)
+        tune_interpreter()
         _serve(server, lambda: _banner(container, server, as_json=as_json))
 
 
@@ -86,6 +89,7 @@ def consume(*, data_dir: DataDir = None, verbose: Verbose = False) -> None:
         except TransientError as error:
             _log.warning("the sink is away: %s; what is in the log waits for it", error)
         consumer = Consumer(container.ingestion)
+        tune_interpreter()
         with _signals(consumer.stop):
             consumer.run()
 
@@ -188,7 +192,8 @@ def _start_logging(*, verbose: bool) -> None:
         format="%(asctime)s %(levelname)-7s %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    for name in ("asyncio", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _banner(container: Container, server: GatewayServer, *, as_json: bool) -> None:
@@ -206,10 +211,11 @@ def _banner(container: Container, server: GatewayServer, *, as_json: bool) -> No
     first, *others = container.catalog()
     also = f"   (also: {', '.join(one.name for one in others)})" if others else ""
     example = encode(example_of(first) or {}).decode()
+    address = f"{server.url}/v1/events/{first.name}"
     embedded = all(url.startswith("sqlite:///") for url in urls.values())
     lines = {
-        "post events to": f"{server.url}/v1/events/{first.name}{also}",
-        "try": f"curl {server.url}/v1/events/{first.name} -H 'Content-Type: application/json' -d {shlex.quote(example)}",
+        "post events to": f"{address}{also}",
+        "try": f"curl {address} -H 'Content-Type: application/json' -d {shlex.quote(example)}",
         "page": f"{server.url}/",
         "docs": f"{server.url}/docs",
         "data": str(data_dir) if embedded else ", ".join(dict.fromkeys(urls.values())),

@@ -166,7 +166,7 @@ class Sent:
 
 
 def traffic(shop: Shop, count: int, *, invalid_share: float, resend_share: float) -> Iterator[Sent]:
-    """So many events of the shop; of these, the shares are spoiled, or are one of the last hundred sent again as it was."""
+    """So many events of the shop; of these, the shares are spoiled, or are one of the last hundred sent again."""
     recent: list[Event] = []
     fresh = shop.events()
     for _ in range(count):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Iterable
 from io import BytesIO
-
-from starlette.requests import Request
+from typing import TYPE_CHECKING
 
 from flowguard.application.publish import Unreadable
 from flowguard.domain.payload import MAX_DEPTH, PayloadError, decode_body
@@ -19,6 +18,9 @@ from flowguard.entrypoints.gateway.problems import (
     TOO_MANY,
     ProblemError,
 )
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 _LENIENT = {
@@ -132,7 +134,7 @@ def events_of(body: bytes, max_events: int, *, lines: bool) -> tuple[list[object
 
 
 def _begins_with_a_line(body: bytes) -> bool:
-    """Is the first line an object by itself, with more to follow?"""
+    """Whether the first line is an object by itself, with more to follow."""
     first, _, more = body.lstrip().partition(b"\n")
     try:
         return isinstance(decode_body(first)[0], dict) and not more.isspace() and bool(more)
@@ -165,7 +167,7 @@ def _too_many(max_events: int) -> ProblemError:
 
 
 def _sound(values: Iterable[object], levels: int) -> bool:
-    """Is all of it nested no deeper than so many levels, and every integer one of 64 bits? (See payload.faults.)"""
+    """Whether nothing is nested deeper than so many levels, and every integer fits 64 bits (see payload.faults)."""
     for value in values:
         kind = type(value)
         if kind is str:

@@ -62,25 +62,28 @@ def _fits(model: type[BaseModel], example: Json) -> bool:
     return True
 
 
-def _made_up(schema: Json, root: Json, name: str = "example", depth: int = 0) -> Any:  # noqa: ANN401, PLR0911  # JSON can be anything
+def _made_up(schema: Json, root: Json, name: str = "example", depth: int = 0) -> object:
     """A value for a JSON schema, as far as types and simple bounds go."""
     if depth > _DEEPEST:
         return None
     if "$ref" in schema:
         return _made_up(root.get("$defs", {}).get(schema["$ref"].rpartition("/")[2], {}), root, name, depth + 1)
-    for known in ("const", "default"):
-        if schema.get(known) is not None:
-            return schema[known]
-    if some := schema.get("examples") or schema.get("enum"):
-        return some[0]
     for several in ("anyOf", "oneOf", "allOf"):
         if several in schema:
             return _made_up(schema[several][0], root, name, depth + 1)
+    said = [schema.get("const"), schema.get("default"), *schema.get("examples", ()), *schema.get("enum", ())]
+    for value in said:
+        if value is not None:
+            return value
+    return _of_type(schema, root, name, depth)
+
+
+def _of_type(schema: Json, root: Json, name: str, depth: int) -> object:
     match schema.get("type"):
         case "object":
-            wanted = schema.get("required", ())
             fields = schema.get("properties", {})
-            return {one: _made_up(fields[one], root, one, depth + 1) for one in wanted if one in fields}
+            wanted = (one for one in schema.get("required", ()) if one in fields)
+            return {one: _made_up(fields[one], root, one, depth + 1) for one in wanted}
         case "array":
             inner = schema.get("items")
             return [_made_up(inner, root, name, depth + 1)] * max(1, schema.get("minItems", 0)) if inner else []

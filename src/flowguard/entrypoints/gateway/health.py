@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, and how are its parts?"""
+"""Whether it is alive, whether it is ready, and how its parts are."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from flowguard import __version__
 from flowguard.domain.errors import FlowGuardError
 from flowguard.entrypoints.gateway.problems import NOT_READY, problem
 from flowguard.entrypoints.gateway.shared import CallThread, Shared
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _log = logging.getLogger("flowguard.gateway")
 _PATIENCE_S = 5.0
@@ -81,7 +84,7 @@ class HealthEndpoints:
                 return f"no answer within {_PATIENCE_S:g} s"
             except FlowGuardError as error:
                 return str(error)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # a bug in one part must not hide the state of the others
                 _log.exception("the check of %s failed", name)
                 return f"{type(error).__name__}: {error}"
             return None

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from flowguard import __version__
 from flowguard.domain.errors import ConfigurationError, TransientError
 from flowguard.entrypoints.gateway.problems import unavailable
 from flowguard.entrypoints.gateway.shared import CallThread, Shared
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _RECENT = 20
 _PACE_S = 1.0

@@ -8,14 +8,17 @@ from functools import cached_property
 from hashlib import sha256
 from html import escape
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from flowguard.domain.catalog import Catalog
 from flowguard.entrypoints.gateway.openapi import document
 from flowguard.entrypoints.gateway.reference import curl, reference
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 

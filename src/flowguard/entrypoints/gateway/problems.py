@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
 from flowguard.domain.errors import BackpressureError, ConfigurationError, TransientError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 MEDIA_TYPE = "application/problem+json"
 _encode = msgspec.json.encode

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from flowguard.application.publish import Publish, PublishReport, UnknownEventTypeError
@@ -22,6 +22,9 @@ from flowguard.entrypoints.gateway.problems import (
     problem,
     unavailable,
 )
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _encode = msgspec.json.Encoder().encode
 

@@ -22,6 +22,10 @@ _ADDRESSES = (
     ("GET /health", "all parts; /health/live: the process answers; /health/ready: the log takes events"),
     ("GET /openapi.json", "this page for machines (OpenAPI 3.1)"),
 )
+_ANSWERS = (
+    "<p>202: at least one event is durable, or was so before. Each has its verdict: <b>accepted</b>, <b>duplicate</b>"
+    " or <b>rejected</b>, with what is wrong and where (a JSON pointer). Other answers are problems (RFC 9457):</p>"
+)
 
 
 def reference(catalog: Catalog, *, max_events: int, max_body_bytes: int) -> str:
@@ -34,9 +38,7 @@ def reference(catalog: Catalog, *, max_events: int, max_body_bytes: int) -> str:
             _fields({"properties": ENVELOPE}, {}),
             "</section>",
             "<section id=answers><h2>Answers</h2>",
-            "<p>202: at least one event is durable, or was so before. Each has its verdict: <b>accepted</b>,"
-            " <b>duplicate</b> or <b>rejected</b>, with what is wrong and where (a JSON pointer). Other answers are"
-            " problems (RFC 9457):</p>",
+            _ANSWERS,
             _table(("Status", "Problem", "Meaning"), ((str(k.status), k.uri, k.title) for k in problems.KINDS)),
             "</section><section id=addresses><h2>Addresses</h2>",
             _table(("Request", "What for"), _ADDRESSES),
@@ -57,8 +59,8 @@ def curl(event_type: EventType) -> str | None:
 def _publishing(max_events: int, max_body_bytes: int) -> str:
     return (
         "<section id=publishing><h2>Publishing</h2><p>The body is one event, an array of events, or one event a line"
-        f" (<code>application/x-ndjson</code>): up to {max_events:,} events and {max_body_bytes / 2**20:,.4g} MiB in one"
-        " request, gzip or not. CloudEvents in their structured form are taken as well. The answer comes when the"
+        f" (<code>application/x-ndjson</code>): up to {max_events:,} events and {max_body_bytes / 2**20:,.4g} MiB in"
+        " one request, gzip or not. CloudEvents in their structured form are taken as well. The answer comes when the"
         " events would survive a power cut. Give each event an <code>event_id</code> of your own, and sending it again"
         " after an error is safe: it lands once.</p></section>"
     )
@@ -70,16 +72,20 @@ def _event_type(event_type: EventType) -> str:
     versions = event_type.versions
     known = f"version {versions[0]}" if len(versions) == 1 else f"versions {versions[0]} to {versions[-1]}"
     name = escape(event_type.name)
+    place = (
+        f"<p class=quiet>Topic <code>{escape(event_type.topic)}</code>, table <code>{escape(event_type.table)}</code>,"
+        f" {known}; events with the same <code>{escape(event_type.key)}</code> stay in order.</p>"
+    )
+    inner = (
+        f"<h3>{escape(title)}</h3>{_fields(definition, definitions)}"
+        for title, definition in definitions.items()
+        if definition.get("properties")
+    )
     parts = [
         f"<section id=type-{name}><h2>{name}</h2><p>{escape(schema.get('description', ''))}</p>",
-        f"<p class=quiet>Topic <code>{escape(event_type.topic)}</code>, table <code>{escape(event_type.table)}</code>,"
-        f" {known}; events with the same <code>{escape(event_type.key)}</code> stay in order.</p>",
+        place,
         _fields(schema, definitions),
-        *(
-            f"<h3>{escape(inner)}</h3>{_fields(definition, definitions)}"
-            for inner, definition in definitions.items()
-            if definition.get("properties")
-        ),
+        *inner,
     ]
     line = curl(event_type)
     if line is None:
@@ -137,8 +143,8 @@ def _plain_kind(kind: str, schema: Json, definitions: Json) -> str:
         case "integer" | "number":
             name = "whole number" if kind == "integer" else "number"
             least, most = schema.get("minimum"), schema.get("maximum")
-            bounds = [f"from {least:g}" if least is not None else "", f"to {most:,}" if most is not None else ""]
-            return " ".join([name, *filter(None, bounds)])
+            spread = [f"from {least:g}" if least is not None else "", f"to {most:,}" if most is not None else ""]
+            return " ".join([name, *filter(None, spread)])
         case "boolean":
             return "true or false"
         case "null":

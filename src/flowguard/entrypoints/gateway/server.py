@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
+from typing import TYPE_CHECKING
 
 import uvicorn
-from starlette.applications import Starlette
 
 from flowguard.domain.errors import ConfigurationError
 from flowguard.entrypoints.gateway.app import begin_shutdown
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 _BACKLOG = 2048
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a listener on every address is reached from here
@@ -92,7 +95,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
