@@ -7,35 +7,31 @@ import os
 import platform
 import sys
 
+from benchmarks import core, embedded, startup
 from benchmarks.report import Line, table
+
+_PARTS = {
+    "startup": lambda _scale, runs: startup.run(5 * runs),
+    "core": lambda scale, runs: core.run(int(500_000 * scale), runs),
+    "embedded": lambda scale, runs: embedded.run(int(200_000 * scale), runs),
+}
 
 
 def main() -> None:
     """Run the parts that were asked for, all of them by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", help="core, embedded, startup (default: all)")
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(_PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the events, one run each")
     given = parser.parse_args()
-    parts = given.parts or ["startup", "core", "embedded"]
+    parts = given.parts or list(_PARTS)
     runs = 1 if given.quick else 3
     scale = 0.1 if given.quick else 1
     lines: list[Line] = []
     for part in parts:
+        if part not in _PARTS:
+            parser.error(f"there is no part {part!r}; there are {', '.join(_PARTS)}")
         print(f"measuring {part} ...", file=sys.stderr, flush=True)
-        if part == "core":
-            from benchmarks import core
-
-            lines += core.run(int(500_000 * scale), runs)
-        elif part == "embedded":
-            from benchmarks import embedded
-
-            lines += embedded.run(int(200_000 * scale), runs)
-        elif part == "startup":
-            from benchmarks import startup
-
-            lines += startup.run(5 * runs)
-        else:
-            parser.error(f"there is no part {part!r}; there are core, embedded and startup")
+        lines += _PARTS[part](scale, runs)
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, medians of {runs}")
     print(table(lines))
 

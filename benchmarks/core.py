@@ -15,6 +15,7 @@ from benchmarks.clicks import records
 from benchmarks.report import Line, median_rate, seconds
 from flowguard.adapters.memory import (
     MemoryDeadLetterQueue,
+    MemoryEventLog,
     MemoryEventPublisher,
     MemoryEventSink,
     MemoryEventSource,
@@ -103,8 +104,6 @@ def _rate(log: MemoryLog, decoder: BatchDecoder, events: int) -> float:
 
 def _raw_loop(log: MemoryLog, events: int) -> float:
     """What reading and keeping costs at best: the same bytes into a list of tuples."""
-    from flowguard.adapters.memory import MemoryEventLog
-
     reader = MemoryEventLog(log)
     place = TopicPartition(_CLICKS.topic, 0)
     kept: list[tuple[int, bytes]] = []

@@ -30,7 +30,7 @@ class Pipeline:
         started = perf_counter()
         command = [sys.executable, "-c", _COMMAND, "up", "--data-dir", str(self._folder), "--port", str(self.port)]
         self._output = (self._folder / "up.log").open("wb")
-        self._process = subprocess.Popen(command, stdout=self._output, stderr=self._output)  # noqa: S603
+        self._process = subprocess.Popen(command, stdout=self._output, stderr=self._output)
         body = json.dumps(
             {"event_id": "first", "user_id": "u", "session_id": "s", "item_id": "1", "ad_id": "a"}
         ).encode()

@@ -10,7 +10,7 @@ from time import perf_counter
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`value` and `raw` in `unit`; `goal` is a floor (rates) or, with `lower_is_better`, a ceiling. None: there is none."""
+    """`value` and `raw` in `unit`; `goal` is a floor (rates) or, with `lower_is_better`, a ceiling; None: no goal."""
 
     name: str
     unit: str

@@ -151,8 +151,8 @@ class Side:
                 place = span.partition
                 runs = self.read(place)
                 told[f"{place}: records"] = [one for run in runs for one in _each(run)]
-                # Once a record is gone, a log need not know if its neighbour was one, or an offset that was used up.
-                sure = OffsetRanges([(runs[0].first_offset if runs else span.next_offset, 2**62)])
+                # Outside of what is kept, a log need not know a record that is gone from an offset that was used up.
+                sure = OffsetRanges([(runs[0].first_offset, runs[-1].next_offset - 1)] if runs else [])
                 logged = self.log.logged(place)
                 told[f"{place}: logged"] = logged & sure if place in self._skipped else logged
                 for incarnation in (1, 2, 3):

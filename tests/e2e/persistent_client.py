@@ -37,6 +37,7 @@ class PersistentClient:
         """Send nothing new, and see the last batch through."""
         self._stop.set()
         self._thread.join(timeout_s)
+        self._connection.close()
         assert not self._thread.is_alive(), f"{self._name} is still without an answer"
         assert self.trouble is None, self.trouble
 

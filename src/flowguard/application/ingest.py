@@ -169,7 +169,7 @@ class Ingestion(RebalanceListener):
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
             for known in (self._assigned, self._unclaimed, self._claiming, self._claims, self._uncommitted):
-                known.pop(partition, None)  # type: ignore[attr-defined]
+                known.pop(partition, None)
 
     # -- claiming ----------------------------------------------------------------------------------------------------
 

@@ -40,8 +40,8 @@ class DeadLetterQueue(Protocol):
     def put(self, letters: Sequence[DeadLetter], now: datetime) -> None:
         """Keep these; returns when they would survive a power cut. All or none.
 
-        Idempotent by ingestion id (topic, incarnation, partition, offset): putting one again raises its attempts and its
-        last-seen time, takes over the new reason and error, and leaves its state and first-seen time as they are.
+        Idempotent by ingestion id (topic, incarnation, partition, offset): putting one again raises its attempts and
+        its last-seen time, takes over the new reason and error, and leaves its state and first-seen time as they are.
         Raises TransientError, UnknownOutcomeError (putting the same again is right), ConfigurationError.
         """
 
@@ -50,7 +50,7 @@ class DeadLetterQueue(Protocol):
         self, *, topic: str | None = None, reason: Reason | None = None, state: State | None = None,
         limit: int = 100, after: IngestionId | None = None,
     ) -> Sequence[StoredDeadLetter]:  # fmt: skip
-        """Up to `limit` that match, ordered by ingestion id (topic, incarnation, partition, offset), from past `after`."""
+        """Up to `limit` that match, ordered by ingestion id (as a tuple, not as text), from past `after`."""
 
     @abstractmethod
     def mark(self, ids: Sequence[IngestionId], state: State, now: datetime) -> int:

@@ -13,7 +13,7 @@ from flowguard.domain.ingestion import RecordRun, TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class PartitionSpan:
-    """One partition: offsets in [earliest, next_offset) can be read. `committed` is the group's next offset, or None."""
+    """One partition: offsets in [earliest, next_offset) can be read. `committed`: the group's next offset, if any."""
 
     partition: TopicPartition
     earliest: int

@@ -58,7 +58,7 @@ class Ledger(Protocol):
 
     @abstractmethod
     def doubled(self, event_type: EventType, limit: int = 100) -> Sequence[str]:
-        """Ingestion ids, and `service/event id` pairs, that have more than one row. Always empty, or the proof fails."""
+        """Ingestion ids, and `service/event id` pairs, that have more than one row. There must be none."""
 
     @abstractmethod
     def recent(

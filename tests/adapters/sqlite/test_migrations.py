@@ -9,11 +9,11 @@ from pydantic import BaseModel
 
 from flowguard.adapters.sqlite import Part, SqliteEventSink, SqliteLedger, migrate
 from flowguard.adapters.sqlite.migrations import migrations_of, statements_of
-from flowguard.domain.catalog import EventType
+from flowguard.domain.catalog import BUILT_IN, EventType
 from flowguard.domain.errors import ConfigurationError, TransientError
 from tests.adapters.sqlite.processes import end, start
 from tests.adapters.sqlite.storage import SqliteSinkStorage
-from tests.builders import BUILT_IN, CATALOG, CLICKS, rows
+from tests.builders import CATALOG, CLICKS, rows
 from tests.contracts.sink_case import batch
 
 
@@ -95,7 +95,7 @@ def test_new_fields_become_columns_and_old_rows_stay(tmp_path: Path) -> None:
 def test_a_field_of_another_type_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.db"
     migrate(path, [Part.WAREHOUSE], [bookings(Booking)])
-    with pytest.raises(ConfigurationError, match="column user_id of table bookings holds TEXT.* a new name"):
+    with pytest.raises(ConfigurationError, match=r"column user_id of table bookings holds TEXT.* a new name"):
         migrate(path, [Part.WAREHOUSE], [*BUILT_IN, bookings(OtherBooking)])
     assert columns(path, "clicks") == {}
 
@@ -138,7 +138,7 @@ def test_a_migration_that_was_changed_after_it_was_applied_is_refused(tmp_path: 
     path = tmp_path / "warehouse.db"
     migrate(path, [Part.WAREHOUSE])
     execute(path, "UPDATE fg_migrations SET checksum = 'another' WHERE part = 'warehouse'")
-    with pytest.raises(ConfigurationError, match="warehouse 1: positions was applied with other text .*next number"):
+    with pytest.raises(ConfigurationError, match=r"warehouse 1: positions was applied with other text .*next number"):
         migrate(path, [Part.WAREHOUSE], BUILT_IN)
     assert columns(path, "clicks") == {}
 
@@ -169,7 +169,7 @@ def test_a_lock_that_is_held_for_long_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TransientError, match="file/folder cannot be made: Not a directory"):
+    with pytest.raises(TransientError, match="file cannot be made"):
         migrate(tmp_path / "file" / "folder" / "log.db", [Part.LOG])
 
 

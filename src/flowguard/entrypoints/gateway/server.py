@@ -40,6 +40,7 @@ class GatewayServer:
             ws="none",
             lifespan="on",
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             backlog=_BACKLOG,
