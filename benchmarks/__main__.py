@@ -6,11 +6,12 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Callable
 
 from benchmarks import core, embedded, startup
 from benchmarks.report import Line, table
 
-_PARTS = {
+_PARTS: dict[str, Callable[[float, int], list[Line]]] = {
     "startup": lambda _scale, runs: startup.run(5 * runs),
     "core": lambda scale, runs: core.run(int(500_000 * scale), runs),
     "embedded": lambda scale, runs: embedded.run(int(200_000 * scale), runs),
@@ -25,7 +26,7 @@ def main() -> None:
     given = parser.parse_args()
     parts = given.parts or list(_PARTS)
     runs = 1 if given.quick else 3
-    scale = 0.1 if given.quick else 1
+    scale = 0.1 if given.quick else 1.0
     lines: list[Line] = []
     for part in parts:
         if part not in _PARTS:

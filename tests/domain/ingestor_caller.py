@@ -80,7 +80,7 @@ class Caller(Model):
         told = self.machine.tick(self.now)
         after = self.machine.wake_at
         moved = bool(told) or after is None or after > before
-        self.breach(7, unless=moved, text="woken, it did nothing, and wants to be woken at the same time again")
+        self.must(7, moved, "woken, it did nothing, and wants to be woken at the same time again")
         self._told(told)
 
     def succeed(self, a: int, b: int) -> None:
@@ -97,6 +97,8 @@ class Caller(Model):
                 self.dead.update((r.partition, r.offset) for r in letters.rejections)
                 self._leave()
                 self._told(self.machine.dead_lettered(letters.batch, self.now))
+            case None:
+                pass
 
     def reject(self, a: int, b: int) -> None:
         """The writer found records that can never land."""
@@ -143,7 +145,7 @@ class Caller(Model):
         wanted = records_of(self.outstanding.batch)
         named = [] if b % 4 == 3 else _pick(wanted, a, b)
         if isinstance(self.outstanding, Write):
-            self.blamed.update(named if named else self._alone())
+            self.blamed.update(named or self._alone())
         odd = [(PLACES[a % 3], 10**6), *self.outstanding.batch.excluded] if b % 3 == 0 or not named else []
         rows = [RowFault(place, offset, "too long") for place, offset in (*named, *named[:1], *odd)]
         self._failed(PermanentError("refused", rows))
@@ -158,7 +160,7 @@ class Caller(Model):
 
     def late(self, a: int, b: int) -> None:
         """A fact about a batch that was answered for already."""
-        if not self.answered:
+        if not self.answered or self.holding:  # what is to be tried again keeps its number
             return
         batch = self.answered[a % len(self.answered)]
         if self.outstanding is not None and self.outstanding.batch.number == batch.number:
@@ -169,9 +171,7 @@ class Caller(Model):
             lambda: self.machine.failed(batch, PermanentError("late"), self.now),
             lambda: self.machine.rejected(batch, [], self.now),
         )
-        if self.holding and b % 4 != 2:  # the one that is to be tried again still has this number
-            return
-        self._told(facts[b % 4]() if not self.holding else [])
+        self._told(facts[b % 4]())
 
     def release(self, a: int, b: int) -> None:
         for place in _some(a):
@@ -203,10 +203,10 @@ class Caller(Model):
                 break
         if self.stopped:
             return
-        self.breach(1, unless=self.machine.idle and not self.held, text=f"never ended: {self.held}")
+        self.must(1, self.machine.idle and not self.held, f"never ended: {self.held}")
         for place, term in self.terms.items():
             whole = not term.offered or term.committed == term.offered[-1] + 1
-            self.breach(1, unless=term.leaving or whole, text=f"{place} committed {term.committed}: {term.offered}")
+            self.must(1, term.leaving or whole, f"{place} committed {term.committed}: {term.offered}")
 
 
 def _some(a: int) -> tuple[TopicPartition, ...]:

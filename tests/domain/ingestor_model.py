@@ -28,15 +28,22 @@ PLACES = tuple(TopicPartition("raw.clicks.v1", number) for number in range(3))
 ONE_AT_A_TIME = 0
 """Noted beside the nine: at most one Write or DeadLetters is with the caller."""
 
+SMALL_BATCHES = BatchPolicy(max_records=4, max_bytes=900, max_age_s=0.5)
+SHORT_RETRIES = RetryPolicy(initial_s=0.1, cap_s=1.0)
+NO_STORM = DeadLetterPolicy(max_consecutive=0, max_ratio=0)
+NARROW_FLOW = FlowPolicy(high_bytes=1_500, low_bytes=600)
+
 Place = tuple[TopicPartition, int]
 
 
 @dataclass(frozen=True)
 class Policies:
-    batch: BatchPolicy = BatchPolicy(max_records=4, max_bytes=900, max_age_s=0.5)
-    retry: RetryPolicy = RetryPolicy(initial_s=0.1, cap_s=1.0)
-    dead_letters: DeadLetterPolicy = DeadLetterPolicy(max_consecutive=0, max_ratio=0)
-    flow: FlowPolicy = FlowPolicy(high_bytes=1_500, low_bytes=600)
+    """Small ones, so that few records reach every bound. No storm stops the line, unless a test wants it."""
+
+    batch: BatchPolicy = SMALL_BATCHES
+    retry: RetryPolicy = SHORT_RETRIES
+    dead_letters: DeadLetterPolicy = NO_STORM
+    flow: FlowPolicy = NARROW_FLOW
     jitter: float = 0.5
 
     def machine(self) -> Ingestor:
@@ -96,8 +103,8 @@ class Model:
         self.draining = False
         self.paused = False
 
-    def breach(self, invariant: int, *, unless: bool, text: str) -> None:
-        if not unless:
+    def must(self, invariant: int, holds: bool, text: str) -> None:
+        if not holds:
             self.violations.append((invariant, text))
 
     # -- the model ---------------------------------------------------------------------------------------------------
@@ -164,7 +171,7 @@ class Model:
     def _told(self, told: list[Decision], assigned: Iterable[TopicPartition] = ()) -> None:
         self.decisions += told
         for decision in told:
-            self.breach(5, unless=not self.stopped, text=f"after Stop: {decision}")
+            self.must(5, not self.stopped, f"after Stop: {decision}")
             match decision:
                 case Write():
                     self._check_write(decision)
@@ -178,17 +185,18 @@ class Model:
                     self._check_flow("resume", partitions, assigned)
                 case Stop():
                     self.stopped = True
-                    self.breach(5, unless=told == [decision], text=f"beside Stop: {told}")
-        if not self.paused:
-            for place in assigned:
-                self.terms[place].flowing = True
+                    self.must(5, told == [decision], f"beside Stop: {told}")
+        for place in assigned:  # the caller begins to read them, unless it is told not to
+            paused = any(isinstance(one, Pause) and place in one.partitions for one in told)
+            self.must(6, paused == self.paused or self.stopped, f"reads {place}, while the others are paused")
+            self.terms[place].flowing = not paused
         self._check_state()
 
     def _begin(self, decision: Write | DeadLetters) -> None:
         places = {run.partition for run in decision.batch.runs}
-        self.breach(ONE_AT_A_TIME, unless=self.outstanding is None, text=f"{decision} while {self.outstanding}")
+        self.must(ONE_AT_A_TIME, self.outstanding is None, f"{decision} while {self.outstanding}")
         gone = [place for place in places if place not in self.terms or self.terms[place].leaving]
-        self.breach(8, unless=not gone, text=f"begins with what is gone or leaving ({gone}): {decision}")
+        self.must(8, not gone, f"begins with what is gone or leaving ({gone}): {decision}")
         self.outstanding = decision
         self.holding = False
         self.in_flight = {place: self.terms[place] for place in places if place in self.terms}
@@ -196,48 +204,48 @@ class Model:
     def _check_write(self, write: Write) -> None:
         self._begin(write)
         wanted, moved = records_of(write.batch), {advance.partition for advance in write.advances}
-        self.breach(1, unless=write.batch.excluded <= self.dead, text=f"leaves out what is no dead letter: {write}")
-        self.breach(1, unless=moved == set(self.in_flight), text=f"moves other partitions than it writes: {write}")
+        self.must(1, write.batch.excluded <= self.dead, f"leaves out what is no dead letter: {write}")
+        self.must(1, moved == set(self.in_flight), f"moves other partitions than it writes: {write}")
         for place, offset in wanted:
             term = self.in_flight.get(place)
             if term is None:
                 continue
-            self.breach(2, unless=offset not in term.resolved, text=f"{place}-{offset} is resolved already")
-            self.breach(2, unless=(place, offset) in self.held, text=f"{place}-{offset} is not held")
+            self.must(2, offset not in term.resolved, f"{place}-{offset} is resolved already")
+            self.must(2, (place, offset) in self.held, f"{place}-{offset} is not held")
         for advance in write.advances:
             term = self.in_flight.get(advance.partition)
             if term is None:
                 continue
             expected, reached = advance.expected, advance.next_offset
-            self.breach(2, unless=expected == term.position, text=f"expects {expected}, wrote {term.position}")
-            self.breach(2, unless=reached >= (expected or 0), text=f"goes back: {advance}")
+            self.must(2, expected == term.position, f"expects {expected}, wrote {term.position}")
+            self.must(2, reached >= (expected or 0), f"goes back: {advance}")
             here = {offset for run in write.batch.runs if run.partition == advance.partition for offset in run.offsets}
             self._check_covered(term, reached, here, f"{advance}")
-            self.breach(9, unless=reached == max(here) + 1, text=f"moves past what it read: {advance} of {here}")
+            self.must(9, reached == max(here) + 1, f"moves past what it read: {advance} of {here}")
 
     def _check_covered(self, term: Term, reached: int, more: set[int], text: str) -> None:
         open_ones = [offset for offset in term.offered if offset < reached and offset not in term.resolved | more]
-        self.breach(1, unless=not open_ones, text=f"{text} passes over {open_ones}")
+        self.must(1, not open_ones, f"{text} passes over {open_ones}")
 
     def _check_dead_letters(self, letters: DeadLetters) -> None:
         self._begin(letters)
         wanted = records_of(letters.batch)
-        self.breach(3, unless=bool(letters.rejections), text="asks for no dead letters")
+        self.must(3, bool(letters.rejections), "asks for no dead letters")
         for one in letters.rejections:
             place = (one.partition, one.offset)
-            self.breach(3, unless=place in self.blamed, text=f"{place} was never blamed")
-            self.breach(4, unless=place in wanted, text=f"{place} is not of the batch")
+            self.must(3, place in self.blamed, f"{place} was never blamed")
+            self.must(4, place in wanted, f"{place} is not of the batch")
 
     def _check_commit(self, commit: Commit) -> None:
         for place, reached in commit.positions:
             term = self.terms.get(place)
-            self.breach(8, unless=term is not None, text=f"commits {place}, which is gone")
+            self.must(8, term is not None, f"commits {place}, which is gone")
             if term is None:
                 continue
             self._check_covered(term, reached, set(), f"{commit}")
-            self.breach(2, unless=reached >= term.committed, text=f"goes back from {term.committed}: {commit}")
+            self.must(2, reached >= term.committed, f"goes back from {term.committed}: {commit}")
             last = max(term.resolved, default=-1)
-            self.breach(9, unless=reached == last + 1, text=f"commits {reached}, resolved to {last}")
+            self.must(9, reached == last + 1, f"commits {reached}, resolved to {last}")
             term.committed = reached
 
     def _check_flow(
@@ -245,16 +253,16 @@ class Model:
     ) -> None:
         for place in partitions:
             term = self.terms.get(place)
-            self.breach(8, unless=term is not None, text=f"{way}s {place}, which is not ours")
+            self.must(8, term is not None, f"{way}s {place}, which is not ours")
             if term is not None:
                 again = term.flowing == (way == "resume") and place not in set(assigned)
-                self.breach(6, unless=not again, text=f"{way}s {place} twice")
+                self.must(6, not again, f"{way}s {place} twice")
                 term.flowing = way == "resume"
         only_new = self.paused and way == "pause" and set(partitions) <= set(assigned)
         self.paused = way == "pause"
         held, flow = self._held_bytes(), self.policies.flow
         right = held >= flow.high_bytes if way == "pause" else held <= flow.low_bytes
-        self.breach(6, unless=right or only_new, text=f"{way}s with {held} bytes held")
+        self.must(6, right or only_new, f"{way}s with {held} bytes held")
 
     def _held_bytes(self) -> int:
         return sum(len(value_at(offset)) + RECORD_OVERHEAD for _, offset in self.held)
@@ -262,14 +270,15 @@ class Model:
     def _check_state(self) -> None:
         machine, policy = self.machine, self.policies
         if self.stopped:
-            self.breach(5, unless=machine.stopped is not None and machine.wake_at is None, text="stopped, it goes on")
+            self.must(5, machine.stopped is not None and machine.wake_at is None, "stopped, it goes on")
             return
         counted = machine.held_bytes == self._held_bytes()
-        self.breach(6, unless=counted, text=f"counts {machine.held_bytes} bytes, holds {self._held_bytes()}")
-        self.breach(8, unless=machine.owned == set(self.terms), text=f"owns {machine.owned}")
+        self.must(6, counted, f"counts {machine.held_bytes} bytes, holds {self._held_bytes()}")
+        self.must(8, machine.owned == set(self.terms), f"owns {machine.owned}")
         if self.outstanding is None and self.held:
             wake = machine.wake_at
-            self.breach(7, unless=wake is not None, text="holds records, and will never wake")
-            if not self.holding and wake is not None:
-                latest = min(self.held.values()) + policy.batch.max_age_s
-                self.breach(7, unless=wake <= latest, text=f"wakes at {wake}, not {latest}")
+            self.must(7, wake is not None, "holds records, and will never wake")
+            if wake is not None:
+                oldest = min(self.held.values())
+                latest = self.now + policy.retry.cap_s if self.holding else oldest + policy.batch.max_age_s
+                self.must(7, wake <= latest, f"wakes at {wake}, not {latest}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -22,8 +23,7 @@ from flowguard.adapters.sqlite import (
     path_of,
 )
 from flowguard.adapters.sqlite.database import Database
-from flowguard.domain.errors import ConfigurationError, FlowGuardError, TransientError, UnknownOutcomeError
-from flowguard.ports.publisher import Receipt
+from flowguard.domain.errors import ConfigurationError, TransientError, UnknownOutcomeError
 from tests.adapters.sqlite.storage import SqliteLogStorage, SqliteSinkStorage
 from tests.builders import CATALOG, CLICKS, NOW, letter, rows
 from tests.contracts.log_case import P0, TOPIC, Member, read_all, things, values_of
@@ -32,23 +32,23 @@ from tests.contracts.sink_case import HERE, batch, claim, land
 Act = Callable[[Path], object]
 
 
-def publishing(path: Path) -> Receipt:
-    return _published(path, lambda publisher: publisher.publish(TOPIC, things("a")))
+def publishing(path: Path) -> None:
+    _with_publisher(path, lambda publisher: publisher.publish(TOPIC, things("a")))
 
 
 def checking_publisher(path: Path) -> None:
-    _published(path, lambda publisher: publisher.check())
+    _with_publisher(path, lambda publisher: publisher.check())
 
 
-def _published[T](path: Path, act: Callable[[SqliteEventPublisher], Awaitable[T]]) -> T:
-    async def main() -> T:
+def _with_publisher(path: Path, act: Callable[[SqliteEventPublisher], Awaitable[object]]) -> None:
+    async def main() -> None:
         publisher = SqliteEventPublisher(path, busy_timeout_s=0.01)
         try:
-            return await act(publisher)
+            await act(publisher)
         finally:
             await publisher.close()
 
-    return asyncio.run(main())
+    asyncio.run(main())
 
 
 def polling(path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_missing_column_is_to_be_migrated(path: Path) -> None:
 
 @pytest.mark.parametrize("path_text", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "postgresql://x/y", "a.db"])
 def test_an_url_without_a_file_is_told(path_text: str) -> None:
-    with pytest.raises(ConfigurationError, match="names no sqlite file: write sqlite:///folder/file.db"):
+    with pytest.raises(ConfigurationError, match=r"names no sqlite file: write sqlite:///folder/file\.db"):
         path_of(path_text)
 
 
@@ -290,16 +290,13 @@ def test_what_was_closed_says_so(path: Path) -> None:
 def test_a_sink_closes_although_another_thread_hangs_in_it(path: Path) -> None:
     sink = SqliteEventSink(path, busy_timeout_s=1.0)
 
-    async def main() -> None:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            writing = asyncio.create_task(asyncio.to_thread(sink.write, batch(rows(CLICKS, range(3)))))
-            while not sink._database._lock.locked():
-                await asyncio.sleep(0)
-            await asyncio.wait_for(asyncio.to_thread(sink.close), 10)
-            with pytest.raises(FlowGuardError):
-                await writing
-
-    asyncio.run(main())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection, ThreadPoolExecutor() as threads:
+        connection.execute("BEGIN IMMEDIATE")
+        writing = threads.submit(sink.write, batch(rows(CLICKS, range(3))))
+        while not sink._database._lock.locked():
+            assert not writing.done()
+        threads.submit(sink.close).result(timeout=10)
+        with pytest.raises(TransientError):
+            writing.result()
     with closing(SqliteLedger(path)) as ledger:
         assert not ledger.offsets(CLICKS, HERE, 1).landed

@@ -36,7 +36,7 @@ def execute(storage: SqliteSinkStorage, script: str) -> None:
 
 def with_value(of: Rows, column: str, value: object) -> Rows:
     """The rows, the last of which has this value."""
-    names = [name for name in MEASUREMENTS.model.model_fields]
+    names = list(MEASUREMENTS.model.model_fields)
     *others, last = of.values
     at = len(last) - len(names) + names.index(column)
     return Rows(
@@ -55,7 +55,7 @@ def test_values_are_stored_so_that_sql_can_use_them(storage: SqliteSinkStorage) 
         0.5,
         '{"a":[1,null,"é"]}',
     )
-    assert select(storage, "SELECT datetime(seen_at), tags ->> '$.a[0]' FROM measurements") == [
+    assert select(storage, "SELECT datetime(seen_at), json_extract(tags, '$.a[0]') FROM measurements") == [
         ("2026-01-02 03:04:05", 1)
     ]
     storage.close()
@@ -97,7 +97,7 @@ def test_infinity_and_tiny_decimals_are_kept(storage: SqliteSinkStorage) -> None
 
 
 def test_rows_that_are_doubled_behind_the_back_of_the_sink_are_named(storage: SqliteSinkStorage) -> None:
-    """The proof would be worth nothing if it could not fail: here somebody made the table again, without constraints."""
+    """The proof would be worth nothing if it could not fail: here somebody made the table without constraints."""
     storage.sink().write(batch(rows(CLICKS, {0: event(CLICKS, "a"), 1: event(CLICKS, "b")})))
     execute(
         storage,
