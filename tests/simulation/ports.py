@@ -84,6 +84,12 @@ class SimSource(EventSource):
                 runs[at] = _joined(old, runs[at])
         return runs
 
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """These went: what was read of them is not in the client's buffers any more."""
+        for place in partitions:
+            self._last.pop(place, None)
+            self._starts.pop(place, None)
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         self.inner.pause(partitions)
 

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -110,8 +109,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _tables(container: Container) -> Iterator[Finding]:
     """Log, warehouse and dead letters: made, up to date, and writable."""
-    from flowguard.entrypoints.cli.configuration import urls_of, without_secrets
-    from flowguard.settings import scheme_of
+    from flowguard.entrypoints.cli.configuration import sqlite_file, urls_of, without_secrets
 
     urls = urls_of(container.settings())
     try:
@@ -119,8 +117,8 @@ def _tables(container: Container) -> Iterator[Finding]:
     except FlowGuardError as error:
         yield Finding("migrations", "wrong", str(error))
         return
-    files = [Path(url.removeprefix("sqlite:///")) for url in urls.values() if scheme_of(url) == "sqlite"]
-    missing = sorted({str(file) for file in files if not file.exists()})
+    files = {file for url in urls.values() if (file := sqlite_file(url)) is not None}
+    missing = sorted(str(file) for file in files if not file.exists())
     if missing:
         yield Finding("data", "note", f"{', '.join(missing)}: not made yet; `flowguard up` or `flowguard migrate` does")
         return

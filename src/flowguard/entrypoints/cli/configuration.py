@@ -76,6 +76,11 @@ def refuse_memory(settings: Settings, instead: str) -> None:
             raise ConfigurationError(f"{name}: {url} lives and ends inside the process of `flowguard up`: {instead}")
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file that a sqlite:/// URL names; None for any other."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
 def urls_of(settings: Settings) -> dict[str, str]:
     """The URLs in force, by name of their settings."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,7 +84,11 @@ def events(
         output.as_json([{**row, "payload": msgspec.Raw(str(row["payload"]).encode())} for row in rows])
         return
     columns = ("ingested_at", "event_type", "ingestion_id", "event_id", "payload")
-    output.table(columns, [[str(row[column]) for column in columns] for row in rows])
+    output.table(columns, [[_text(row[column]) for column in columns] for row in rows])
+
+
+def _text(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
 
 
 def _conditions(texts: list[str]) -> dict[str, str]:

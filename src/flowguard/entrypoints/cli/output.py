@@ -24,8 +24,7 @@ def as_json(value: object) -> None:
 
     from flowguard.domain.payload import encode
 
-    sys.stdout.buffer.write(msgspec.json.format(encode(value), indent=2) + b"\n")
-    sys.stdout.buffer.flush()
+    print(msgspec.json.format(encode(value), indent=2).decode(), flush=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:

@@ -154,17 +154,15 @@ def _only_consumer(container: Container) -> Iterator[None]:
 
     Two of them would take the partitions from one another. The system lets go of it however this process ends.
     """
-    from flowguard.settings import scheme_of
+    from flowguard.entrypoints.cli.configuration import sqlite_file
 
     settings = container.settings()
-    if sys.platform == "win32" or scheme_of(settings.effective_log_url) != "sqlite":
+    log = sqlite_file(settings.effective_log_url)
+    if log is None or sys.platform == "win32":
         yield
         return
     import fcntl
 
-    from flowguard.adapters.sqlite import path_of
-
-    log = path_of(settings.effective_log_url)
     place = log.with_name(f"{log.name}.{settings.group.replace('/', '_')}.lock")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
