@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowguard.domain.catalog import BUILT_IN, Catalog, EventType
+from flowguard import BUILT_IN, Catalog, EventType
 
 Count = Annotated[int, Field(ge=0)]
 

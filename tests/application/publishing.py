@@ -122,9 +122,7 @@ class Desk:
 
     def logged(self, event_type: str = "clicks") -> list[Envelope]:
         """What the topic holds, decoded as the consumer does it, in log order."""
-        return [
-            msgspec.json.decode(value, type=Envelope) for run in self.runs(event_type) for value in run.values
-        ]
+        return [msgspec.json.decode(value, type=Envelope) for run in self.runs(event_type) for value in run.values]
 
     def data(self, event_type: str = "clicks") -> list[Any]:
         return [msgspec.json.decode(one.data) for one in self.logged(event_type)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flowguard.domain.batching import Batch
 from flowguard.domain.dead_letters import Reason, Rejection
 from flowguard.domain.decisions import DeadLetters, Decision, Write
 from flowguard.domain.errors import (

@@ -5,21 +5,15 @@ What it may not do is noted as (number of the invariant in the design, what it d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy
-from flowguard.domain.dead_letters import DeadLetterPolicy, Reason, Rejection
+from flowguard.domain.dead_letters import DeadLetterPolicy
 from flowguard.domain.decisions import Commit, DeadLetters, Decision, Pause, Resume, Stop, Write
 from flowguard.domain.errors import (
-    ConfigurationError,
-    FencedError,
-    PermanentError,
     RetryPolicy,
-    RowFault,
-    TransientError,
-    UnknownOutcomeError,
 )
 from flowguard.domain.ingestion import RECORD_OVERHEAD, RecordRun, TopicPartition
 from flowguard.domain.ingestor import Ingestor

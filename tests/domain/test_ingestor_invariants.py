@@ -39,7 +39,9 @@ POLICIES = st.builds(
 
 
 def ops(*wanted: Callable[[Caller, int, int], None]) -> st.SearchStrategy[list[Op]]:
-    return st.lists(st.tuples(st.sampled_from(wanted), NUMBERS, NUMBERS), max_size=40)
+    one = st.tuples(st.sampled_from(wanted), NUMBERS, NUMBERS)
+    # A list alone would mostly be short.
+    return st.integers(0, 60).flatmap(lambda count: st.lists(one, min_size=count, max_size=count))
 
 
 def driven(policies: Policies, todo: list[Op]) -> Caller:
@@ -217,17 +219,21 @@ def before_stop(before: list[Callable[[Caller, int, int], None]], allowed: int) 
 def test_5_a_storm_by_ratio_stops_the_line_without_dead_letters_for_it() -> None:
     caller = Caller(Policies(BatchPolicy(10, 10**6, 0.0), dead_letters=DeadLetterPolicy(0, 0.5, window=10)))
     caller.assign(0, 0)
-    [write] = caller.machine.offer([run_of(PLACES[0], list(range(10)))], 0.0)
-    assert isinstance(write, Write)
-    bad = [Rejection(PLACES[0], offset, Reason.UNKNOWN_SCHEMA_VERSION, "v9") for offset in range(0, 10, 2)]
 
-    half = caller.machine.rejected(write.batch, bad, 0.0)
-    assert [type(one) for one in half] == [DeadLetters]
+    def rejecting(first: int, count: int) -> list[type[Decision]]:
+        """A batch of ten records, every second of which is bad, until there are so many."""
+        told = caller.machine.offer([run_of(PLACES[0], list(range(first, first + 10)))], 0.0)
+        [batch] = [one.batch for one in told if isinstance(one, Write)]
+        bad = [first + number for number in (0, 2, 4, 6, 8, 9)][:count]
+        rejections = [Rejection(PLACES[0], offset, Reason.UNKNOWN_SCHEMA_VERSION, "v9") for offset in bad]
+        answers = caller.machine.rejected(batch, rejections, 0.0)
+        if not isinstance(answers[0], Stop):
+            caller.machine.dead_lettered(batch, 0.0)
+            caller.machine.written(batch, 0.0)
+        return [type(one) for one in answers]
 
-    [again] = caller.machine.dead_lettered(write.batch, 0.0)
-    assert isinstance(again, Write)
-    one_more = Rejection(PLACES[0], 1, Reason.REJECTED_BY_SINK, "too long")
-    assert [type(one) for one in caller.machine.rejected(again.batch, [one_more], 0.0)] == [Stop]
+    assert rejecting(0, 5) == [DeadLetters]
+    assert rejecting(10, 6) == [Stop]
 
 
 @given(POLICIES, ops(*ALL))

@@ -61,7 +61,8 @@ class Pipeline:
         # FLOWGUARD_* of this run are its own: whoever runs the tests may have some, and for other ends.
         outside = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGUARD_")}
         own = {f"FLOWGUARD_{name.upper()}": value for name, value in settings.items()}
-        self._environment = outside | own | {"PYTHONPATH": str(ROOT), "FLOWGUARD_DATA_DIR": str(self.data_dir)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._environment = outside | own | {"PYTHONPATH": path, "FLOWGUARD_DATA_DIR": str(self.data_dir)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -47,8 +47,8 @@ def test_real_files_land_whole_and_once(files: Path, tmp_path: Path) -> None:
         assert audited(pipeline) == {name: (expected[name]["rows"], 0) for name in names}
 
         # The gateway remembers what it took a moment ago, and logs none of it again.
-        again = pipeline.publish(files / "orders.ndjson")
-        assert again == {"accepted": 0, "duplicate": expected["orders"]["rows"], "rejected": 0}
+        again = pipeline.publish(files / "bookings.ndjson")
+        assert again == {"accepted": 0, "duplicate": expected["bookings"]["rows"], "rejected": 0}
 
         # A gateway that was started anew remembers nothing: everything is logged again, and the sink knows it.
         assert pipeline.stop() == 0

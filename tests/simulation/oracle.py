@@ -115,9 +115,13 @@ class Oracle:
         for move in moves:
             self._see_position(move.claim.partition, move.claim.incarnation)
 
-    def filled_in(self) -> None:
-        """A replay wrote, and moved no position."""
-        self._see_new_rows((OLD, NEW))
+    def replayed(self, letters: Iterable[DeadLetter], known_version: int) -> None:
+        """A range was read again, by people: rows and dead letters may be there that were not, positions stay."""
+        self._see_new_rows((known_version,))
+        for letter in letters:
+            topic, incarnation, partition, offset = letter.ingestion_id
+            if self.letters.get((self._topic_ids[topic, incarnation], partition, offset)) != letter:
+                self.dead_lettered((letter,), known_version)
 
     def set_back(self) -> None:
         """The sink is another one now: as it was some time ago."""

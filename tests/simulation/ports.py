@@ -98,6 +98,7 @@ class SimSource(EventSource):
             if start is not None:
                 self._starts[place] = start
                 self._last.pop(place, None)
+                self._process.begins_reading(place, start)
         self.inner.resume(starts)
 
     def commit(self, positions: Iterable[Position]) -> None:

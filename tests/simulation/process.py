@@ -67,6 +67,7 @@ class Process:
         self._waited = 0.0
         self._spins = 0
         self._offered: dict[TopicPartition, deque[tuple[float, int]]] = {}  # (when, next offset) of each run
+        self._fed: dict[TopicPartition, int] = {}
         self.worker = SimWorker(self)
         self.source = SimSource(self, parts.source(world.log, "flowguard", world.topics, fetch_bytes=plan.fetch_bytes))
         sink = SimSink(self, parts.sink(world.warehouse))
@@ -122,7 +123,7 @@ class Process:
         left = not self.machine.idle or self.worker.pending
         self.ingestion.close()
         self.die("left", request_lands=True, expires=False)
-        if left and self.world.peace and self.world.scheduler.now > self.world.calm_at:
+        if left and self.world.settled_after and self.world.plan.pace.drain_s >= 1:
             raise Violation("a drain drains", f"{self.name} left with {self.machine.held_bytes} bytes held")
 
     def die(self, how: str, *, request_lands: bool = False, expires: bool = True) -> None:
@@ -183,7 +184,7 @@ class Process:
         self.activity += 1
         for place, topic_id in assignments:
             self.assigned[place] = topic_id
-            self._offered.pop(place, None)
+            self.begins_reading(place, 0)
 
     def goes(self, partitions: Iterable[TopicPartition], how: str) -> None:
         gone = tuple(partitions)
@@ -194,6 +195,11 @@ class Process:
             self.assigned.pop(place, None)
             self._offered.pop(place, None)
         self.source.forget(gone)
+
+    def begins_reading(self, place: TopicPartition, start: int) -> None:
+        """What was read of it before counts no more."""
+        self._fed[place] = start
+        self._offered[place] = deque()
 
     def waited(self, timeout_s: float) -> None:
         """It waits, or would have waited, so long."""
@@ -210,8 +216,9 @@ class Process:
         self.activity += 1
         for run in runs:
             self.note("read", str(run.partition), run.first_offset, run.next_offset)
-            if run.partition in self.machine.owned:
-                self._offered.setdefault(run.partition, deque()).append((self.world.scheduler.now, run.next_offset))
+            if run.partition in self.machine.owned and run.next_offset > self._fed[run.partition]:
+                self._fed[run.partition] = run.next_offset
+                self._offered[run.partition].append((self.world.scheduler.now, run.next_offset))
 
     def begins(self, what: str, partitions: Iterable[TopicPartition], assigned: Mapping[TopicPartition, str]) -> None:
         """Invariant 8, and 5: nothing begins after the partition went, or after the line stopped."""
@@ -275,26 +282,26 @@ class Process:
             raise Violation("6: memory is bounded", f"{self.name} holds {held} bytes")
         work = machine._work
         batches = [] if work is None else [work.batch, *work.rest]
-        runs = [run for _, run in machine._waiting] + [run for batch in batches for run in batch.runs]
+        runs = [run for _, run in machine._waiting._runs] + [run for batch in batches for run in batch.runs]
         if held != sum(sum(map(len, run.values)) + 100 * len(run) for run in runs):
             raise Violation("6: memory is bounded", f"{self.name} miscounts what it holds: {held}")
 
     def _oldest(self) -> float | None:
-        return min((waiting[0][0] for waiting in self._offered.values() if waiting), default=None)
+        owned = self.machine.owned
+        return min((some[0][0] for place, some in self._offered.items() if some and place in owned), default=None)
 
     def _watch_compose(self) -> None:
-        compose = self.machine._compose
+        buffer = self.machine._waiting
+        compose = buffer.compose
 
-        def watched() -> Batch:
-            batch = compose()
-            specs = [
-                self.world.specs[value] for run in batch.runs for value in run.values
-            ]
+        def watched(number: int) -> Batch:
+            batch = compose(number)
+            specs = [self.world.specs[value] for run in batch.runs for value in run.values]
             bad = sum(spec.fate(self.version) is Reason.REJECTED_BY_SINK for spec in specs)
             self.root = Root(len(batch), bad)
             return batch
 
-        self.machine._compose = watched  # type: ignore[method-assign]
+        buffer.compose = watched  # type: ignore[method-assign]
 
     def note(self, *what: object) -> None:
         self.world.note(self.name, *what)

@@ -43,7 +43,6 @@ class Attempts:
         self._not_before.pop(what, None)
         return True
 
-    @property
-    def wake_at(self) -> float | None:
-        """When the first of them is due again."""
-        return min(self._not_before.values(), default=None)
+    def due_at(self, what: str) -> float | None:
+        """When it may be tried again; None: now."""
+        return self._not_before.get(what)

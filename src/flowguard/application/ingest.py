@@ -198,11 +198,13 @@ class Ingestion(RebalanceListener):
             if self._claiming.get(claim.partition) is assignment
         ]
         self._claiming = {}
-        starts = {claim.partition: claim.next_offset for claim in ours}
         for claim in ours:
             self._unclaimed.pop(claim.partition, None)
             self._claims[claim.partition] = claim
-        decisions = self._machine.assigned(starts, self._now())
+        decisions = self._machine.assigned({claim.partition: claim.next_offset for claim in ours}, self._now())
+        # Where the sink has no position it has no rows, whatever was committed or read before (it may have been set
+        # back to a time before its first row): all that the log keeps is to land.
+        starts = {claim.partition: claim.next_offset or 0 for claim in ours}
         self._ports.source.resume(starts)
         if starts:
             self._tell(PartitionsAssigned(tuple(starts.items())))
@@ -217,8 +219,13 @@ class Ingestion(RebalanceListener):
     def _wait(self) -> float:
         """Seconds that reading may wait."""
         wait = self._pace.busy_s if self._ports.worker.pending else self._pace.idle_s
-        times = [at for at in (self._machine.wake_at, self._attempts.wake_at) if at is not None]
-        return max(0.0, min([wait, *(at - self._now() for at in times)]))
+        times = [self._machine.wake_at, self._attempts.due_at("read")]
+        # A delay of what is not to be tried any more must not keep the loop awake.
+        if self._unclaimed and not self._claiming:
+            times.append(self._attempts.due_at("claim"))
+        if self._uncommitted:
+            times.append(self._attempts.due_at("commit"))
+        return max(0.0, min([wait, *(at - self._now() for at in times if at is not None)]))
 
     def _read(self, wait: float) -> None:
         if not self._attempts.due("read"):
@@ -233,7 +240,8 @@ class Ingestion(RebalanceListener):
         self._carry_out(self._machine.offer(runs, self._now()))
 
     def _collect(self, timeout_s: float) -> None:
-        outcome = self._ports.worker.take(timeout_s) if self._ports.worker.pending else None
+        """Take outcomes, waiting for one; with nothing under way it waits all the same, so that no loop runs hot."""
+        outcome = self._ports.worker.take(timeout_s)
         while outcome is not None:
             outcome()
             outcome = self._ports.worker.take(0.0)
@@ -322,7 +330,8 @@ class Ingestion(RebalanceListener):
         self._assigned.update(still_ours)
         self._unclaimed.update(still_ours)
         self._ports.source.pause(still_ours)
-        self._attempts.failed("claim", error)
+        if still_ours:
+            self._attempts.failed("claim", error)
 
     def _dead_letter(self, decision: DeadLetters) -> None:
         batch, rejections = decision.batch, decision.rejections

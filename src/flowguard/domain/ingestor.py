@@ -31,8 +31,8 @@ class _Work:
 
     batch: Batch
     rest: list[Batch] = field(default_factory=list)  # later in the log; the next one last
-    doing: Literal["write", "dead_letters"] = "write"
-    rejections: tuple[Rejection, ...] = ()
+    doing: Literal["write", "dead_letters"] = "write"  # what the caller was asked for last
+    rejections: tuple[Rejection, ...] = ()  # to be dead-lettered before the batch is written
     attempt: int = 0
     retry_at: float | None = None  # None: the caller is at it
 
@@ -110,7 +110,9 @@ class Ingestor:
         """These partitions are ours; the sink's position of each, None where it has none."""
         decisions = self.lost(positions, now)
         self._positions.update(positions)
-        if self._paused and positions:
+        # What lies below the sink's position is resolved; offered again, it would go where everything is new.
+        self._fed.update({place: reached for place, reached in positions.items() if reached is not None})
+        if self._paused and positions and self.stopped is None:
             decisions.append(Pause(tuple(positions)))
         return decisions
 
@@ -159,7 +161,6 @@ class Ingestor:
         self._weigh(work)
         if self._gauge.verdict is not None:
             return self._stop(f"a storm of dead letters: {self._gauge.verdict}; the last: {_tell(work.rejections)}")
-        work.doing = "dead_letters" if work.rejections else "write"
         work.attempt = 0
         work.retry_at = now
         return self._decide(now)
@@ -172,7 +173,6 @@ class Ingestor:
         work.batch = work.batch.excluding((r.partition, r.offset) for r in work.rejections)
         self._drop(work, self._leaving)
         work.rejections = ()
-        work.doing = "write"
         work.attempt = 0
         work.retry_at = now
         return self._decide(now)
@@ -185,14 +185,15 @@ class Ingestor:
         work = self._work
         if work is None or work.batch.number != batch.number or self.stopped is not None:
             return []
-        if isinstance(error, FencedError):
-            work.retry_at = now
-            return self.lost(error.partitions, now)
         self._drop(work, self._leaving)
         if isinstance(error, PermanentError) and work.doing == "write" and len(work.batch) > 0:
             return self._blame(work, batch, error, now)
         work.retry_at = now + self._retry.delay_s(work.attempt, self._jitter())
         work.attempt += 1
+        if isinstance(error, FencedError):
+            if any(run.partition in error.partitions for run in batch.runs):
+                work.retry_at = now  # the rest of the batch is not held up by what goes
+            return self.lost(error.partitions, now)
         return []
 
     def release(self, partitions: Iterable[TopicPartition], now: float) -> list[Decision]:
@@ -214,14 +215,14 @@ class Ingestor:
     def lost(self, partitions: Iterable[TopicPartition], now: float) -> list[Decision]:
         """These partitions are gone already: nothing held of them is written or committed from here on."""
         gone = frozenset(partitions) & self._positions.keys()
+        self._waiting.drop(gone)
         if self._work is not None:
             self._drop(self._work, gone)
-        decisions = self.release(gone, now)
         self._leaving -= gone
         for place in gone:
             del self._positions[place]
             self._fed.pop(place, None)
-        return decisions
+        return self._decide(now)
 
     def drain(self, now: float) -> list[Decision]:
         """No more will be read: write what is held without waiting for its age. Done when `idle`."""
@@ -234,17 +235,18 @@ class Ingestor:
         if self.stopped is not None:
             return []
         decisions: list[Decision] = []
-        if self._work is None and (self._waiting.due(now) or (self._draining and self._waiting)):
-            self._work = _Work(self._waiting.compose(next(self._numbers)), retry_at=now)
         work = self._work
         while work is not None and work.retry_at is not None and not work.batch.runs:
             work = self._next_batch(work)  # all of it was lost, and nothing of it is with the caller
+        if work is None and (self._waiting.due(now) or (self._draining and self._waiting)):
+            work = self._work = _Work(self._waiting.compose(next(self._numbers)), retry_at=now)
         if work is not None and work.retry_at is not None and work.retry_at <= now:
             work.retry_at = None
-            if work.doing == "write":
-                decisions.append(Write(work.batch, self._advances(work.batch)))
-            else:
+            work.doing = "dead_letters" if work.rejections else "write"
+            if work.rejections:
                 decisions.append(DeadLetters(work.batch, work.rejections))
+            else:
+                decisions.append(Write(work.batch, self._advances(work.batch)))
         self._steer_flow(decisions)
         return decisions
 
@@ -265,18 +267,17 @@ class Ingestor:
     def _blame(self, work: _Work, written: Batch, error: PermanentError, now: float) -> list[Decision]:
         """Whose fault is it? The sink says so, or the batch is one record, or it is cut in two."""
         batch = work.batch
-        ours = {run.partition for run in batch.runs}
+        wanted = {(run.partition, offset) for run in batch.runs for offset in run.offsets} - batch.excluded
+        faults = {(row.partition, row.offset): row.error for row in error.rows}
         named = tuple(
-            Rejection(row.partition, row.offset, Reason.REJECTED_BY_SINK, row.error)
-            for row in error.rows
-            if row.partition in ours and (row.partition, row.offset) not in batch.excluded
+            Rejection(*place, Reason.REJECTED_BY_SINK, fault) for place, fault in faults.items() if place in wanted
         )
         if not named and len(batch.runs) < len(written.runs):
             # Partitions went while it was written: the fault may have gone with them, so what is left is not blamed.
             work.retry_at = now
             return self._decide(now)
         if not named and len(batch) == 1:
-            named = (Rejection(*_only(batch), Reason.REJECTED_BY_SINK, str(error)),)
+            named = (Rejection(*wanted.pop(), Reason.REJECTED_BY_SINK, str(error)),)
         if named:
             return self.rejected(batch, named, now)
         first, second = batch.halves(self._numbers)
@@ -312,8 +313,6 @@ class Ingestor:
         work.batch = work.batch.without_partitions(gone)
         work.rest = [later.without_partitions(gone) for later in work.rest]
         work.rejections = tuple(r for r in work.rejections if r.partition not in gone)
-        if not work.rejections:
-            work.doing = "write"
 
     def _steer_flow(self, decisions: list[Decision]) -> None:
         held = self.held_bytes
@@ -333,16 +332,6 @@ def _from_offset(run: RecordRun, offset: int) -> RecordRun | None:
     """What of the run is at or past the offset."""
     start = next((index for index, at in enumerate(run.offsets) if at >= offset), len(run))
     return run.part(start, len(run)) if start < len(run) else None
-
-
-def _only(batch: Batch) -> tuple[TopicPartition, int]:
-    """The one record of the batch that is to be written."""
-    return next(
-        (run.partition, offset)
-        for run in batch.runs
-        for offset in run.offsets
-        if (run.partition, offset) not in batch.excluded
-    )
 
 
 def _tell(rejections: tuple[Rejection, ...]) -> str:

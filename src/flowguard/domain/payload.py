@@ -100,10 +100,10 @@ def faults(  # noqa: C901  # one case a kind of fault
     match value:
         case str() if "\x00" in value:
             yield pointer, "text must not contain the NUL character (\\u0000)"
-        case Decimal() if value and not -308 <= value.adjusted() <= 308:  # noqa: PLR2004  # see _exact
+        case Decimal() if not value.is_finite() or (value and not -308 <= value.adjusted() <= 308):  # noqa: PLR2004  # see _exact
             yield pointer, "the number is out of range"
-        case float() if not isfinite(value):  # from Python; JSON's fractions are Decimals here
-            yield pointer, "NaN and Infinity are no JSON"
+        case float() if not isfinite(value):  # from Python; out of JSON, fractions are Decimals
+            yield pointer, "the number is out of range"
         case int() if not -_LARGEST_INT <= value < _LARGEST_INT:
             yield pointer, "the integer does not fit 64 bits; send it as text"
         case dict() | list() if depth >= MAX_DEPTH:

@@ -114,7 +114,10 @@ def origin(path: tuple[str, ...], flags: Flags, toml: Mapping[str, object]) -> s
     """Where the value of a setting comes from, as a person would look for it."""
     if flags.get(path[0]) is not None:
         return f"--{path[0].replace('_', '-')}"
-    names = {name.upper() for name in os.environ}
+    names = sorted(name.upper() for name in os.environ)
+    inner = PREFIX + "__".join((*path, "")).upper()
+    if parts := [name for name in names if name.startswith(inner)]:
+        return parts[0]
     for depth in range(len(path), 0, -1):
         variable = PREFIX + "__".join(path[:depth]).upper()
         if variable in names:

@@ -144,8 +144,12 @@ def _begins_with_a_line(body: bytes) -> bool:
 
 def _lines(body: bytes, max_events: int) -> tuple[list[object], bool]:
     """One event a line; empty lines are passed over. A line that is not JSON costs itself only, unless all are so."""
+    first: PayloadError | None = None
     try:
-        return decode_body(body, lines=True)
+        values, clean = decode_body(body, lines=True)
+        # The decoder takes two values in a line, or one in two, as well: then verdicts would not tell of lines.
+        if len(values) == body.rstrip().count(b"\n") + 1:
+            return values, clean
     except PayloadError as error:
         first = error
     events: list[object] = []
@@ -156,8 +160,9 @@ def _lines(body: bytes, max_events: int) -> tuple[list[object], bool]:
             try:
                 events.append(decode_body(line)[0])
             except PayloadError as error:
+                first = first or error
                 events.append(Unreadable(f"not JSON: {error}"))
-    if all(isinstance(event, Unreadable) for event in events):
+    if first is not None and all(isinstance(event, Unreadable) for event in events):
         raise ProblemError(NOT_JSON, str(first))
     return events, False
 

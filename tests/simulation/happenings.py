@@ -1,0 +1,227 @@
+"""What befalls the world at a given time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flowguard.application.relay import DeadLetterFilter, DeadLetterReplay
+from flowguard.application.replay import Replayer, ReplayPorts
+from flowguard.adapters.memory import MemoryEventLog, MemoryEventSink, MemoryLedger
+from flowguard.adapters.memory.warehouse import Stored, Table
+from flowguard.adapters.system import RecordingTelemetry
+from flowguard.domain.audit import OffsetRanges
+from flowguard.domain.dead_letters import DeadLetter, Reason
+from flowguard.domain.errors import FlowGuardError, TransientError
+from flowguard.domain.ingestion import IngestionId, TopicPartition
+from flowguard.ports.dead_letters import DeadLetterQueue, State, StoredDeadLetter
+from tests.simulation.plan import ARMED, WINDOWS, Fault
+from tests.simulation.process import Process
+from tests.simulation.streams import CATALOGS, NEW
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Happenings:
+    """Begins faults. One that finds nobody to happen to is counted as unfired."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._backups: list[tuple[dict[str, Table], dict[tuple[TopicPartition, int], Stored], dict[str, list[str]]]] = []
+
+    def begin(self, fault: Fault) -> None:
+        faults = self._world.faults
+        if fault.kind in ARMED:
+            faults.arm(fault)
+        elif fault.kind in WINDOWS:
+            faults.open(fault)
+        else:
+            happen: Callable[[Fault], bool] = getattr(self, f"_{fault.kind}")
+            if happen(fault):
+                faults.happened(fault.kind)
+            else:
+                faults.unfired[fault.kind] += 1
+
+    # -- to a consumer -----------------------------------------------------------------------------------------------
+
+    def _victim(self, fault: Fault) -> Process | None:
+        processes = self._world.processes
+        return processes[int(fault.pick * len(processes))] if processes else None
+
+    def _killed(self, fault: Fault, *, request_lands: bool = False) -> bool:
+        victim = self._victim(fault)
+        if victim is not None:
+            victim.die("killed", request_lands=request_lands)
+        return victim is not None
+
+    def _killed_request_lands(self, fault: Fault) -> bool:
+        return self._killed(fault, request_lands=True)
+
+    def _frozen(self, fault: Fault) -> bool:
+        victim = self._victim(fault)
+        if victim is not None:
+            victim.note("freezes", fault.lasts_s)
+            victim.freeze(fault.lasts_s)
+        return victim is not None
+
+    def _expired(self, fault: Fault) -> bool:
+        victim = self._victim(fault)
+        if victim is not None:
+            self._world.expire(victim)
+        return victim is not None
+
+    def _join(self, fault: Fault) -> bool:
+        if len(self._world.processes) >= 4:
+            return False
+        self._world.want(1)
+        self._world.start()
+        return True
+
+    def _leave(self, fault: Fault) -> bool:
+        victim = self._victim(fault)
+        if victim is not None:
+            if fault.lasts_s < 1.0:
+                self._world.want(-1)
+            victim.leaving = True
+        return victim is not None
+
+    def _upgrade(self, fault: Fault) -> bool:
+        """A rolling deployment of consumers that know the newer schema version."""
+        world = self._world
+        world.version = NEW
+        for process in world.processes:
+            world.scheduler.after(world.rng.uniform(0.0, 2.0), lambda process=process: setattr(process, "leaving", True))  # type: ignore[misc]
+        return True
+
+    # -- to log, sink and clock --------------------------------------------------------------------------------------
+
+    def _clock_forward(self, fault: Fault) -> bool:
+        self._world.clock.offset_s += fault.pick * 10_000
+        return True
+
+    def _clock_back(self, fault: Fault) -> bool:
+        self._world.clock.offset_s -= fault.pick * 10_000
+        return True
+
+    def _offsets_skipped(self, fault: Fault) -> bool:
+        world = self._world
+        topic = world.topics[int(fault.pick * len(world.topics))]
+        found = world.log.topics.get(topic)
+        if found is None:
+            return False
+        number = int(fault.pick * 7_919) % len(found.partitions)
+        world.log.skip_offsets(topic, number, 1 + int(fault.lasts_s * 3))
+        return True
+
+    def _topic_made_again(self, fault: Fault) -> bool:
+        world = self._world
+        topic = world.topics[int(fault.pick * len(world.topics))]
+        found = world.log.topics.get(topic)
+        if found is None:
+            return False
+        world.oracle.gone.add(found.topic_id)
+        world.log.delete_topic(topic)
+        world.scheduler.after(fault.lasts_s / 4, lambda: world.log.ensure({topic: len(found.partitions)}) and None)
+        return True
+
+    def _retention(self, fault: Fault) -> bool:
+        """Old records go, as far as the group has committed them."""
+        world = self._world
+        done = False
+        for topic in world.log.topics.values():
+            for partition in topic.partitions:
+                committed = world.log.committed("flowguard", partition.place) or 0
+                if committed > partition.earliest:
+                    world.log.truncate(partition.place, committed)
+                    done = True
+        if done:
+            self._backups.clear()
+        return done
+
+    def _sink_set_back(self, fault: Fault) -> bool:
+        """Restored from a backup: rows and positions go back together. A backup is made where there is none."""
+        world, house = self._world, self._world.warehouse
+        # A backup that is older than a making of the topic is none: see docs/simulation.md.
+        self._backups = [one for one in self._backups if one[2] == house._topic_ids]
+        if not self._backups or fault.pick < 0.2:
+            self._backups.append(copy.deepcopy((house._tables, house.positions, house._topic_ids)))
+            again = replace(fault, pick=0.2 + fault.pick * 0.8)
+            world.scheduler.after(fault.lasts_s, lambda: None if world.peace else self.begin(again))
+            return False
+        backup = self._backups[int(fault.pick * len(self._backups))]
+        house._tables, house.positions, house._topic_ids = copy.deepcopy(backup)
+        world.note("world", "sink set back")
+        world.oracle.set_back()
+        world.restart_at_peace = True
+        return True
+
+    # -- by people ---------------------------------------------------------------------------------------------------
+
+    def _relay(self, fault: Fault) -> bool:
+        return self._relayed(self._world.queue)
+
+    def _relay_cut_off(self, fault: Fault) -> bool:
+        """It publishes, and dies before it marks: it is done again later."""
+        return self._relayed(_ForgetfulQueue(self._world.queue))
+
+    def _relayed(self, queue: DeadLetterQueue) -> bool:
+        from tests.simulation.world import finish
+
+        world = self._world
+        replay = DeadLetterReplay(queue, world.producers.publisher, world.clock, page=3)
+        if not any(replay.matching(DeadLetterFilter())):
+            return False
+        try:
+            done = finish(replay.run(DeadLetterFilter()))
+        except FlowGuardError as error:
+            world.note("relay", type(error).__name__)
+        else:
+            world.note("relay", done)
+        return True
+
+    def _replay(self, fault: Fault) -> bool:
+        world = self._world
+        catalog = CATALOGS[world.version]
+        ports = ReplayPorts(
+            MemoryEventLog(world.log), MemoryLedger(world.warehouse), MemoryEventSink(world.warehouse), world.queue,
+            world.clock, RecordingTelemetry(),
+        )  # fmt: skip
+        replayer = Replayer(catalog, "flowguard", ports, max_records=7)
+        stream = sorted(world.plan.partitions)[0]
+        if not all(topic in world.log.topics for topic in world.topics):
+            return False
+        plan = replayer.plan(stream, 0, int(fault.pick * 20))
+        report = replayer.run(plan)
+        world.note("replay", str(plan.partition), plan.first, plan.last, report.inserted, report.duplicates)
+        letters = (stored.letter for stored in world.queue.page(limit=100_000))
+        world.oracle.replayed(letters, world.version)
+        return report.read > 0
+
+
+class _ForgetfulQueue(DeadLetterQueue):
+    """Cannot be told what became of its letters."""
+
+    def __init__(self, inner: DeadLetterQueue) -> None:
+        self._inner = inner
+
+    def put(self, letters: Sequence[DeadLetter], now: datetime) -> None:
+        self._inner.put(letters, now)
+
+    def page(
+        self, *, topic: str | None = None, reason: Reason | None = None, state: State | None = None,
+        limit: int = 100, after: IngestionId | None = None,
+    ) -> Sequence[StoredDeadLetter]:  # fmt: skip
+        return self._inner.page(topic=topic, reason=reason, state=state, limit=limit, after=after)
+
+    def mark(self, ids: Sequence[IngestionId], state: State, now: datetime) -> int:
+        raise TransientError("the queue cannot be reached")
+
+    def offsets(self, partition: TopicPartition, incarnation: int) -> OffsetRanges:
+        return self._inner.offsets(partition, incarnation)
+
+    def close(self) -> None:
+        self._inner.close()
