@@ -79,6 +79,11 @@ class Side:
     def read(self, place: TopicPartition) -> list[RecordRun]:
         return read_all(self.log, place)
 
+    def end_of(self, place: TopicPartition) -> int:
+        described = self.log.describe(place.topic, GROUP)
+        assert described is not None
+        return described.spans[place.partition].next_offset
+
     # -- the group ---------------------------------------------------------------------------------------------------
 
     def poll(self) -> object:

@@ -61,6 +61,8 @@ def test_real_files_land_whole_and_once(files: Path, tmp_path: Path) -> None:
         assert figures_of_rows(pipeline.warehouse) == expected
         assert audited(pipeline) == {name: (expected[name]["rows"], expected[name]["rows"]) for name in names}
         assert pipeline.stop() == 0
+        # Whoever copies the files of a pipeline that was stopped has everything.
+        assert [file.name for file in pipeline.data_dir.iterdir() if file.name.endswith("-wal")] == []
 
 
 def audited(pipeline: Pipeline) -> dict[str, tuple[int, int]]:

@@ -23,7 +23,9 @@ def main() -> int:
     for totals in run_seeds(given.start, given.seeds, given.jobs):
         if monotonic() - shown > 10:
             shown = monotonic()
-            print(f"{totals.seeds} seeds, {len(totals.broken)} failed, {shown - began:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"{totals.seeds} seeds, {len(totals.broken)} failed, {shown - began:.0f} s", file=sys.stderr, flush=True
+            )
         if totals.broken and given.fail_fast:
             break
     for seed, broken in sorted(totals.broken.items()):

@@ -31,7 +31,9 @@ class Happenings:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._backups: list[tuple[dict[str, Table], dict[tuple[TopicPartition, int], Stored], dict[str, list[str]]]] = []
+        self._backups: list[
+            tuple[dict[str, Table], dict[tuple[TopicPartition, int], Stored], dict[str, list[str]]]
+        ] = []
 
     def begin(self, fault: Fault) -> None:
         faults = self._world.faults
@@ -40,10 +42,11 @@ class Happenings:
         elif fault.kind in WINDOWS:
             faults.open(fault)
         else:
-            happen: Callable[[Fault], bool] = getattr(self, f"_{fault.kind}")
-            if happen(fault):
+            happen: Callable[[Fault], bool | None] = getattr(self, f"_{fault.kind}")
+            happened = happen(fault)
+            if happened:
                 faults.happened(fault.kind)
-            else:
+            elif happened is False:  # None: it is still to come
                 faults.unfired[fault.kind] += 1
 
     # -- to a consumer -----------------------------------------------------------------------------------------------
@@ -94,7 +97,9 @@ class Happenings:
         world = self._world
         world.version = NEW
         for process in world.processes:
-            world.scheduler.after(world.rng.uniform(0.0, 2.0), lambda process=process: setattr(process, "leaving", True))  # type: ignore[misc]
+            world.scheduler.after(
+                world.rng.uniform(0.0, 2.0), lambda process=process: setattr(process, "leaving", True)
+            )  # type: ignore[misc]
         return True
 
     # -- to log, sink and clock --------------------------------------------------------------------------------------
@@ -134,15 +139,19 @@ class Happenings:
         done = False
         for topic in world.log.topics.values():
             for partition in topic.partitions:
-                committed = world.log.committed("flowguard", partition.place) or 0
-                if committed > partition.earliest:
-                    world.log.truncate(partition.place, committed)
+                # Not what a sink that was set back still has to read again: no log can keep everything for that.
+                making = topic.topic_id, partition.place.partition
+                done_with = min(
+                    world.log.committed("flowguard", partition.place) or 0, world.oracle.verified.get(making, 0)
+                )
+                if done_with > partition.earliest:
+                    world.log.truncate(partition.place, done_with)
                     done = True
         if done:
             self._backups.clear()
         return done
 
-    def _sink_set_back(self, fault: Fault) -> bool:
+    def _sink_set_back(self, fault: Fault) -> bool | None:
         """Restored from a backup: rows and positions go back together. A backup is made where there is none."""
         world, house = self._world, self._world.warehouse
         # A backup that is older than a making of the topic is none: see docs/simulation.md.
@@ -150,14 +159,20 @@ class Happenings:
         if not self._backups or fault.pick < 0.2:
             self._backups.append(copy.deepcopy((house._tables, house.positions, house._topic_ids)))
             again = replace(fault, pick=0.2 + fault.pick * 0.8)
-            world.scheduler.after(fault.lasts_s, lambda: None if world.peace else self.begin(again))
-            return False
+            world.scheduler.after(fault.lasts_s, lambda: self._sink_set_back_at_last(again))
+            return None
         backup = self._backups[int(fault.pick * len(self._backups))]
         house._tables, house.positions, house._topic_ids = copy.deepcopy(backup)
         world.note("world", "sink set back")
         world.oracle.set_back()
         world.restart_at_peace = True
         return True
+
+    def _sink_set_back_at_last(self, fault: Fault) -> None:
+        if self._world.peace:
+            self._world.faults.unfired[fault.kind] += 1
+        else:
+            self.begin(fault)
 
     # -- by people ---------------------------------------------------------------------------------------------------
 

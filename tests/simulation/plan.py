@@ -34,6 +34,13 @@ TIMED = (
 FAULTS = (*ARMED, *WINDOWS, *TIMED)
 
 
+_COMPANIONS = {
+    "stale_fetch": "expired", "claim_unknown": "expired", "crash_before_claim": "expired", "crash_after_claim": "expired",
+    "relay": "upgrade", "relay_cut_off": "upgrade", "sink_set_back": "frozen_with_write",
+}  # fmt: skip
+"""What often has to come first, for a fault to have somebody to happen to, or an effect."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault, from `at` on. `lasts_s` for those that last; `pick` in [0, 1) chooses whom it meets."""
@@ -87,15 +94,18 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
     storm = rng.random() < 0.08
     small_flow = rng.random() < 0.3
     kinds = rng.sample(only, min(len(only), rng.choice((0, 1, 2, 3, 5, 8))))
+    kinds += [_COMPANIONS[kind] for kind in kinds if _COMPANIONS.get(kind) in only]
     faults = [
-        Fault(rng.uniform(0.1, ends_at), rng.choice(kinds), rng.choice((0.2, 1.0, 3.0, 12.0)) * rng.random(), rng.random())
+        Fault(
+            rng.uniform(0.1, ends_at), rng.choice(kinds), rng.choice((0.2, 1.0, 3.0, 12.0)) * rng.random(), rng.random()
+        )
         for _ in range(rng.choice((1, 2, 4, 8, 16)) if kinds else 0)
     ]
     return Plan(
         seed=seed,
         partitions={stream: rng.randint(1, 4) for stream in streams},
-        consumers=rng.choice((1, 1, 2, 3)),
-        sendings=tuple(_sendings(rng, streams, ends_at, storm=storm)),
+        consumers=rng.choice((1, 2, 2, 3)),
+        sendings=tuple(_sendings(rng, streams, ends_at, storm=storm, poison=any("letters" in kind or "relay" in kind for kind in kinds))),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
         ends_at=ends_at,
         batch=BatchPolicy(rng.choice((1, 3, 10, 50)), rng.choice((400, 2_000, 100_000)), rng.choice((0.0, 0.05, 0.3, 1.0))),
@@ -115,9 +125,9 @@ def _storm_policy(rng: Random) -> DeadLetterPolicy:
     return DeadLetterPolicy(consecutive, rng.choice((0.4, 0.7)) if not consecutive or rng.random() < 0.5 else 0.0, 15)
 
 
-def _sendings(rng: Random, streams: tuple[str, ...], ends_at: float, *, storm: bool) -> list[Sending]:
+def _sendings(rng: Random, streams: tuple[str, ...], ends_at: float, *, storm: bool, poison: bool) -> list[Sending]:
     number = 1_000
-    poison_share = rng.choice((0.0, 0.0, 0.05, 0.3))
+    poison_share = rng.choice((0.05, 0.3)) if poison else rng.choice((0.0, 0.0, 0.05, 0.3))
     poisons = rng.sample(POISON, rng.randint(1, 4))
     if rng.random() < 0.4:
         poisons.append(Kind.REFUSED)

@@ -218,6 +218,8 @@ class SimSink(EventSink):
             raise PermanentError(str(error), error.rows[: {"all": None, "first": 1, "none": 0}[names]]) from error
         merged = [f"{name}+{one.inserted}/{one.duplicates}" for name, one in report.merged.items()]
         process.note(how, *moves, *merged)
+        if len(batch) or batch.filtered:
+            process.landed()
         oracle.wrote(batch.moves, process.version, process.name)
         return report
 

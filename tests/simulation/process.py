@@ -9,7 +9,6 @@ from math import ceil, log2
 from typing import TYPE_CHECKING
 
 from flowguard.application.ingest import IngestPorts, LineStoppedError
-from flowguard.application.writing import BatchWriter
 from flowguard.domain.batching import Batch
 from flowguard.domain.dead_letters import DeadLetter, Reason
 from flowguard.domain.ingestion import Assignment, RecordRun, TopicPartition
@@ -19,7 +18,7 @@ from flowguard.ports.telemetry import Telemetry
 from tests.simulation.errors import Crash, Violation
 from tests.simulation.ports import SimDeadLetters, SimSink, SimSource
 from tests.simulation.streams import DECODERS
-from tests.simulation.worker import SimWorker
+from tests.simulation.worker import Job, SimWorker
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -66,17 +65,21 @@ class Process:
         self._in_step = False
         self._waited = 0.0
         self._spins = 0
+        self._held = 0
+        self._policy = world.dead_letter_policy
+        self._longest = 0
+        self._streak = 0  # records in a row that were rejected, up to what was dead-lettered last
         self._offered: dict[TopicPartition, deque[tuple[float, int]]] = {}  # (when, next offset) of each run
         self._fed: dict[TopicPartition, int] = {}
         self.worker = SimWorker(self)
         self.source = SimSource(self, parts.source(world.log, "flowguard", world.topics, fetch_bytes=plan.fetch_bytes))
         sink = SimSink(self, parts.sink(world.warehouse))
-        self.machine = parts.ingestor(plan.batch, plan.retry, world.dead_letter_policy, plan.flow, world.rng.random)
+        self.machine = parts.ingestor(plan.batch, plan.retry, self._policy, plan.flow, world.rng.random)
         self.ingestion = parts.ingestion(
             IngestPorts(
                 self.source, sink, SimDeadLetters(self, world.queue), world.clock, _Note(self), self.worker
             ),
-            BatchWriter(DECODERS[self.version], sink, world.clock),
+            parts.writer(DECODERS[self.version], sink, world.clock),
             self.machine,
             owner=name,
             retry=plan.retry,
@@ -167,17 +170,16 @@ class Process:
     def thaw(self) -> None:
         """Whoever waited while the process was frozen comes to when it thaws."""
         while self.frozen_for > 0:
-            world = self.world
-            world.scheduler.run_until(self._frozen_until, lambda: world.peace or not self.alive)
-            if world.peace:
-                self._frozen_until = world.scheduler.now
+            self.world.scheduler.run_until(self._frozen_until, lambda: self.world.peace or not self.alive)
+            if self.world.peace:
+                self._frozen_until = self.world.scheduler.now
 
     def _expire_after(self, lasts_s: float) -> None:
         world = self.world
         if lasts_s > world.plan.session_s:
             world.scheduler.after(world.plan.session_s, lambda: world.expire(self))
 
-    # -- what it is told, and what it does -----------------------------------------------------------------------------
+    # -- what it is told, and what it does ---------------------------------------------------------------------------
 
     def comes(self, assignments: Sequence[Assignment]) -> None:
         self.told += 1
@@ -239,6 +241,23 @@ class Process:
         assert job is not None
         ids = [letter.ingestion_id for letter in letters]
         self.begins("dead letter", (TopicPartition(one.topic, one.partition) for one in ids), job.assigned)
+        self._weigh({(TopicPartition(one.topic, one.partition), one.offset) for one in ids}, job)
+
+    def _weigh(self, rejected: set[tuple[TopicPartition, int]], job: Job) -> None:
+        """Invariant 5: no more in a row become dead letters than the policy allows."""
+        assert job.batch is not None
+        for run in job.batch.runs:
+            for offset in run.offsets:
+                if (run.partition, offset) in rejected:
+                    self._streak += 1
+                    self._longest = max(self._longest, self._streak)
+                elif (run.partition, offset) not in job.batch.excluded:
+                    self._streak = 0
+        if 0 < self._policy.max_consecutive < self._longest:
+            raise Violation("5: a storm stops the line", f"{self._longest} dead letters in a row of {self.name}")
+
+    def landed(self) -> None:
+        self._streak = 0
 
     def refused(self) -> None:
         """Invariant 4: a refused write is paid for by a bad record, O(log n) times each."""
@@ -280,6 +299,9 @@ class Process:
         held = machine.held_bytes
         if held > plan.flow.high_bytes + max(plan.fetch_bytes, self.world.largest_record):
             raise Violation("6: memory is bounded", f"{self.name} holds {held} bytes")
+        if held == self._held:
+            return
+        self._held = held
         work = machine._work
         batches = [] if work is None else [work.batch, *work.rest]
         runs = [run for _, run in machine._waiting._runs] + [run for batch in batches for run in batch.runs]

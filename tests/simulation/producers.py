@@ -1,4 +1,4 @@
-"""Producers: the gateway's publish use case with clients that try again, and others that write to the log as they like."""
+"""Producers: the gateway's publish use case with clients that try again, and others that write to the log directly."""
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ class Producers:
             for spec in specs
         ]
         report = finish(self._gateway.publish(events, stream))
-        logged = {
-            one.spec.identity for records in self._world.oracle.records.values() for one in records.values()
-        }
+        logged = {one.spec.identity for records in self._world.oracle.records.values() for one in records.values()}
         for result, spec in zip(report.results, specs, strict=True):
             if result.verdict is Verdict.REJECTED:
                 raise Violation("the gateway", f"{spec.kind.name} {spec.event_id} was rejected: {result.errors}")

@@ -30,9 +30,15 @@ class Settling:
         for topic in world.log.topics.values():
             for partition in topic.partitions:
                 records = world.oracle.records.get((topic.topic_id, partition.place.partition))
-                if records and world.oracle.verified.get((topic.topic_id, partition.place.partition), 0) <= max(records):
+                if records and world.oracle.verified.get((topic.topic_id, partition.place.partition), 0) <= max(
+                    records
+                ):
                     return False
         return len(world.log.topics) == len(world.topics)
+
+    def look(self) -> None:
+        """Have a look while everything is going on."""
+        self.check_audit()
 
     def check_audit(self) -> AuditReport:
         """Nothing is ever missing or doubled, in the midst of it all either."""
@@ -102,4 +108,3 @@ class Settling:
         if logged.spec.fate(OLD) is Fate.FILTERED:
             return "filtered"
         return "dead" if place in oracle.letters else "duplicate"
-

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowguard.application.worker import Outcome, Task, Worker
+from flowguard.domain.batching import Batch
 from flowguard.domain.ingestion import TopicPartition
 from tests.simulation.errors import Crash
 
@@ -22,6 +23,7 @@ class Job:
     what: str
     assigned: dict[TopicPartition, str]
     root: Root | None
+    batch: Batch | None
 
 
 class SimWorker(Worker):
@@ -39,7 +41,9 @@ class SimWorker(Worker):
     def submit(self, task: Task) -> None:
         what = task.__qualname__.split(".")[1]
         self._pending += 1
-        self._waiting.append(Job(task, what, dict(self._process.assigned), self._process.root))
+        work = self._process.machine._work
+        batch = None if work is None else work.batch
+        self._waiting.append(Job(task, what, dict(self._process.assigned), self._process.root, batch))
         if self.current is None:
             self._start()
         self._process.submitted(what)

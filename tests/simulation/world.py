@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -19,6 +18,7 @@ from flowguard.adapters.memory import (
     MemoryWarehouse,
 )
 from flowguard.application.ingest import Ingestion
+from flowguard.application.writing import BatchWriter
 from flowguard.domain.dead_letters import DeadLetterPolicy
 from flowguard.domain.ingestor import Ingestor
 from tests.simulation.errors import Violation
@@ -45,6 +45,7 @@ class Parts:
     sink: type[MemoryEventSink] = MemoryEventSink
     source: type[MemoryEventSource] = MemoryEventSource
     warehouse: type[MemoryWarehouse] = MemoryWarehouse
+    writer: type[BatchWriter] = BatchWriter
 
 
 class World:
@@ -90,7 +91,7 @@ class World:
         for fault in plan.faults:
             self.scheduler.after(fault.at, lambda fault=fault: happenings.begin(fault))  # type: ignore[misc]
         for _ in range(2):
-            self.scheduler.after(self.rng.uniform(0.0, plan.ends_at), settling.check_audit)
+            self.scheduler.after(self.rng.uniform(0.0, plan.ends_at), settling.look)
         self.scheduler.run_until(plan.ends_at)
         self._make_peace()
         self._wait_until(settling.settled, "everything is resolved")

@@ -106,7 +106,10 @@ class StormGauge:
         self._runs.append((rejected, count))
         self._seen += count
         self._rejected += count * rejected
-        while self._seen - self._runs[0][1] >= self._policy.window:
-            was_rejected, gone = self._runs.popleft()
+        while (excess := self._seen - self._policy.window) > 0:
+            was_rejected, oldest = self._runs.popleft()
+            gone = min(oldest, excess)
+            if gone < oldest:
+                self._runs.appendleft((was_rejected, oldest - gone))
             self._seen -= gone
             self._rejected -= gone * was_rejected

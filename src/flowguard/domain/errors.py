@@ -80,6 +80,8 @@ class RetryPolicy:
 
     def delay_s(self, attempt: int, jitter: float) -> float:
         """Seconds before try `attempt` + 1 (first failure: attempt 0); `jitter` is uniform in [0, 1]."""
-        # The exponent is bounded: 2.0 ** 1100 would overflow after a long outage.
-        ceiling = min(self.cap_s, self.initial_s * self.factor ** min(attempt, 64))
+        try:
+            ceiling = min(self.cap_s, self.initial_s * self.factor**attempt)
+        except OverflowError:  # 2.0 ** 1100, after a long outage
+            ceiling = self.cap_s
         return ceiling * jitter

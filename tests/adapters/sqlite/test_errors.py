@@ -233,7 +233,6 @@ def test_a_write_that_the_disk_refuses_in_the_middle_has_an_unknown_outcome(tmp_
 
     async def main() -> None:
         publisher = storage.publisher()
-        await publisher.check()
         if warm:
             await publisher.publish(TOPIC, things("a"))
         before = resource.getrlimit(resource.RLIMIT_FSIZE)

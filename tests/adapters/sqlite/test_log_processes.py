@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
+from flowguard.adapters.sqlite import source
 from flowguard.domain.audit import OffsetRanges
 from flowguard.domain.ingestion import TopicPartition
 from tests.adapters.sqlite.processes import TOPIC, end, start
 from tests.adapters.sqlite.storage import SqliteLogStorage
-from tests.contracts.log_case import Member, read_all
+from tests.contracts.log_case import Member, publish, read_all, things
 
 PLACES = [TopicPartition(TOPIC, partition) for partition in range(3)]
 
@@ -79,6 +82,32 @@ def test_processes_publish_into_the_same_partitions_at_once(storage: SqliteLogSt
         ends = [offset for partition, offset in told if partition == place.partition]
         assert storage.event_log().logged(place) == OffsetRanges([(0, max(ends))])
         assert member.offsets(place) == list(range(max(ends) + 1))
+    storage.close()
+
+
+def test_a_reader_that_waits_is_woken_at_once_by_its_own_process(
+    storage: SqliteLogStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_LOOK_S", 1e9)  # it never looks by itself
+    member = Member(storage.source([TOPIC]))
+    member.poll(0.0)
+    began = monotonic()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(member.poll, 30.0)
+        publish(storage, things("a"))
+        assert waiting.result()
+    assert monotonic() - began < 30
+    storage.close()
+
+
+def test_a_reader_that_waits_notices_another_process(storage: SqliteLogStorage) -> None:
+    member = Member(storage.source([TOPIC]))
+    member.poll(0.0)
+    began = monotonic()
+    process = start("publish", storage.path, "another", 1, 1)
+    assert member.poll(30.0)
+    assert monotonic() - began < 30
+    end(process)
     storage.close()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -162,4 +164,30 @@ def test_what_is_looked_for_means_the_value_not_its_text(storage: SqliteSinkStor
     for where in ({"level": "high"}, {"working": "yes"}, {"seen_at": "today"}, {"count": "seven"}):
         assert list(ledger.recent(MEASUREMENTS, 9, where)) == [], where
     assert isinstance(ledger.recent(MEASUREMENTS, 1)[0]["seen_at"], datetime)
+    storage.close()
+
+
+def test_offsets_are_of_one_moment_while_another_writes(storage: SqliteSinkStorage) -> None:
+    """Every write lands an odd offset and remembers the even one before it as a duplicate: both are seen, or none."""
+    ledger, stop = storage.ledger(), Event()
+    storage.sink().write(batch(rows(CLICKS, {0: event(CLICKS, "a")})))
+
+    def write() -> None:
+        sink = storage.sink()
+        at = 1
+        while not stop.is_set():
+            given = {at: event(CLICKS, f"{at}"), at + 1: event(CLICKS, "a")}
+            sink.write(batch(rows(CLICKS, given)))
+            at += 2
+
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(write)
+        seen = 0
+        while seen < 200 and not writing.done():
+            found = ledger.offsets(CLICKS, HERE, 1)
+            assert len(found.landed) == len(found.duplicates) + 1
+            seen = len(found.landed)
+        stop.set()
+        writing.result()
+    assert seen >= 200
     storage.close()

@@ -204,7 +204,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 class _SomethingElse(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802  # the name is http.server's
+    def do_GET(self) -> None:  # the name is http.server's
         self.send_error(404, "what?")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as above

@@ -57,9 +57,7 @@ def test_status_as_text_is_one_line_a_stream(cli: Cli, pipeline: Pipeline) -> No
     assert lines[1].split() == ["clicks", "raw.clicks.v1", "2", "2", "0", "0", "-", "100.0%"]
 
 
-def test_another_data_dir_by_flag_or_environment(
-    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_data_dir_by_flag_or_environment(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Pipeline("sqlite", here / "other").log_events(CLICKS, ["a"])
     assert cli("status", "--json", "--data-dir", here / "other").json["streams"]["clicks"]["logged"] == 1
     monkeypatch.setenv("FLOWGUARD_DATA_DIR", str(here / "other"))
@@ -138,9 +136,7 @@ def test_events_says_what_it_does_not_know(cli: Cli, pipeline: Pipeline, argumen
 
 
 @pytest.mark.parametrize("command", ["status", "audit", "events", "dlq list", "dlq replay --all"])
-def test_what_lives_in_another_process_cannot_be_seen(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+def test_what_lives_in_another_process_cannot_be_seen(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("FLOWGUARD_SINK_URL", "memory://")
     answer = cli(*command.split())
     assert answer.code == 3

@@ -83,9 +83,7 @@ def test_what_is_in_flight_is_said_to_be_so(cli: Cli, pipeline: Pipeline) -> Non
         (["--stream", "clicks", "--partition", 0], "--from"),
     ],
 )
-def test_replay_of_what_is_not_there_exits_2(
-    cli: Cli, pipeline: Pipeline, arguments: list[object], said: str
-) -> None:
+def test_replay_of_what_is_not_there_exits_2(cli: Cli, pipeline: Pipeline, arguments: list[object], said: str) -> None:
     answer = cli("replay", *arguments)
     assert answer.code == 2
     assert said in answer.err

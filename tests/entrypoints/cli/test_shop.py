@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flowguard.domain.events import Click, Order
 from flowguard.entrypoints.cli.shop import Event, Shop, traffic
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
-MODELS = {"clicks": Click, "orders": Order}
+MODELS: dict[str, type[BaseModel]] = {"clicks": Click, "orders": Order}
 
 
 def _events(count: int, seed: int = 1) -> list[Event]:

@@ -87,11 +87,11 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, *, mode: str = "rw", busy_timeout_s: float = BUSY_TIMEOUT_S, flushed: bool = True
+        self, path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S, flushed: bool = True
     ) -> None:
-        """`mode` is sqlite's (rw, ro). Where not `flushed`, a power cut may undo the last transactions, in order."""
+        """Where not `flushed`, a power cut may undo the last transactions, in order."""
         self.path = path
-        self._mode = mode
+        self._read_only = read_only
         self._busy_timeout_s = busy_timeout_s
         self._flushed = flushed
         self._lock = threading.Lock()
@@ -109,6 +109,16 @@ class Database:
             except sqlite3.Error as error:
                 self._drop_after(error)
                 raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Several statements that all see the same moment."""
+        with self.use() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                self._roll_back(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -148,18 +158,21 @@ class Database:
             return True
 
     def close(self) -> None:
-        """Interrupt what runs, and let go of the file. Idempotent."""
+        """Let go of the file; what still runs is interrupted. Idempotent."""
         self._closed = True
-        connection = self._connection
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.interrupt()
-        # A thread that hangs in a statement keeps its connection; it is dropped when that returns.
-        if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
-            try:
-                self._drop()
-            finally:
-                self._lock.release()
+        # An interrupt that finds nothing to stop would stop the checkpoint that closing the last connection makes.
+        if not self._lock.acquire(blocking=False):
+            connection = self._connection
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.interrupt()
+            # A thread that hangs in a statement keeps its connection; it is dropped when that returns.
+            if not self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
+                return
+        try:
+            self._drop()
+        finally:
+            self._lock.release()
 
     def _opened(self) -> sqlite3.Connection:
         if self._closed:
@@ -176,7 +189,10 @@ class Database:
         # A file that was moved away or replaced would go on taking writes that nobody ever finds again.
         if self._connection is None or self._file != (found.st_dev, found.st_ino):
             self._drop()
-            self._connection = connect(self.path, self._mode, self._busy_timeout_s)
+            self._connection = connect(self.path, "rw", self._busy_timeout_s)
+            if self._read_only:
+                # Not sqlite's mode=ro: if such a connection is the last one to close, the write-ahead log stays behind.
+                self._connection.execute("PRAGMA query_only=ON")
             if not self._flushed:
                 self._connection.execute("PRAGMA synchronous=NORMAL")
             self._file = (found.st_dev, found.st_ino)

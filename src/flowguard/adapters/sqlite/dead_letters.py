@@ -75,7 +75,7 @@ class SqliteDeadLetterQueue(DeadLetterQueue):
         return marked
 
     def offsets(self, partition: TopicPartition, incarnation: int) -> OffsetRanges:
-        with self._database.use() as connection:
+        with self._database.snapshot() as connection:
             return offsets_of(
                 connection,
                 'SELECT "offset" AS at FROM fg_dead_letters WHERE topic = ? AND partition = ? AND incarnation = ?',

@@ -67,7 +67,7 @@ class SqliteEventLog(EventLog):
         return TopicDescription(topic, rows[0][0], spans)
 
     def read(self, partition: TopicPartition, first: int, last: int) -> Sequence[RecordRun]:
-        with self._database.use() as connection:
+        with self._database.snapshot() as connection:
             found = connection.execute(
                 "SELECT t.id, p.earliest FROM fg_topics t JOIN fg_partitions p ON p.topic = t.id"
                 " WHERE t.name = ? AND p.partition = ?",

@@ -15,14 +15,14 @@ from flowguard.domain.errors import ConfigurationError
 from flowguard.domain.ingestion import TopicPartition
 from flowguard.ports.ledger import LandedOffsets, Ledger, SinkPosition, TableSummary
 
-_COMPLETE = " AND ".join(f"{quoted(column.name)} IS NOT NULL" for column in METADATA if column.required)
+_INCOMPLETE = " OR ".join(f"{quoted(column.name)} IS NULL" for column in METADATA if column.required)
 
 
 class SqliteLedger(Ledger):
     """Reads the warehouse in one file, beside whoever writes it."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
-        self._database = Database(path, mode="ro", busy_timeout_s=busy_timeout_s)
+        self._database = Database(path, read_only=True, busy_timeout_s=busy_timeout_s)
 
     def positions(self) -> Sequence[SinkPosition]:
         with self._database.use() as connection:
@@ -35,10 +35,13 @@ class SqliteLedger(Ledger):
 
     def summary(self, event_type: EventType) -> TableSummary:
         with self._database.use() as connection:
-            rows, complete = connection.execute(
-                f"SELECT count(*), count(*) FILTER (WHERE {_COMPLETE}) FROM {table_of(event_type).name}"
+            # Two counts, and not one with a filter: the first is then read off the smallest index, and the second costs
+            # nothing where the columns are NOT NULL. A table of a million rows takes milliseconds.
+            table = table_of(event_type).name
+            rows, incomplete = connection.execute(
+                f"SELECT (SELECT count(*) FROM {table}), (SELECT count(*) FROM {table} WHERE {_INCOMPLETE})"
             ).fetchone()
-        return TableSummary(rows, complete)
+        return TableSummary(rows, rows - incomplete)
 
     def offsets(self, event_type: EventType, partition: TopicPartition, incarnation: int) -> LandedOffsets:
         place: tuple[Value, ...] = (*partition, incarnation)
@@ -46,7 +49,7 @@ class SqliteLedger(Ledger):
             'SELECT "offset" AS at FROM fg_absorbed WHERE topic = ? AND partition = ? AND incarnation = ?'
             " AND event_type = ? AND kind = ?"
         )
-        with self._database.use() as connection:
+        with self._database.snapshot() as connection:
             landed = offsets_of(
                 connection,
                 f"SELECT source_offset AS at FROM {table_of(event_type).name}"

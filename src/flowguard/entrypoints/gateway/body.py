@@ -72,7 +72,7 @@ async def _unpacked(packed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 began = True
                 piece = b""
                 # All input may be taken while output is still held back: a full piece means that there may be more.
-                while rest or len(piece) == _PIECE:
+                while not gunzip.eof and (rest or len(piece) == _PIECE):
                     piece = gunzip.decompress(rest, _PIECE)
                     yield piece
                     rest = gunzip.unconsumed_tail
@@ -148,23 +148,26 @@ def _lines(body: bytes, max_events: int) -> tuple[list[object], bool]:
     try:
         values, clean = decode_body(body, lines=True)
         # The decoder takes two values in a line, or one in two, as well: then verdicts would not tell of lines.
-        if len(values) == body.rstrip().count(b"\n") + 1:
+        if len(values) == sum(not line.isspace() for line in BytesIO(body)):
             return values, clean
     except PayloadError as error:
         first = error
     events: list[object] = []
+    clean = True
     for line in BytesIO(body):
         if not line.isspace():
             if len(events) == max_events:
                 raise _too_many(max_events)
             try:
-                events.append(decode_body(line)[0])
+                value, fine = decode_body(line)
+                events.append(value)
+                clean = clean and fine
             except PayloadError as error:
                 first = first or error
                 events.append(Unreadable(f"not JSON: {error}"))
     if first is not None and all(isinstance(event, Unreadable) for event in events):
         raise ProblemError(NOT_JSON, str(first))
-    return events, False
+    return events, clean
 
 
 def _too_many(max_events: int) -> ProblemError:

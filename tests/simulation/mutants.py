@@ -1,0 +1,217 @@
+"""Deliberately broken parts: the simulation is worth something only as far as it catches them.
+
+The first ones are made up. The last ones are bugs that it found, put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from flowguard.adapters.memory import MemoryEventSink, MemoryWarehouse
+from flowguard.application.ingest import Ingestion
+from flowguard.application.writing import BatchWriter
+from flowguard.domain.batching import Batch
+from flowguard.domain.dead_letters import Rejection
+from flowguard.domain.decisions import Commit, DeadLetters, Decision, Write
+from flowguard.domain.decoding import Decoded
+from flowguard.domain.errors import FencedError, PermanentError, TransientError, UnknownOutcomeError
+from flowguard.domain.ingestion import Assignment, Claim, RecordRun, TopicPartition
+from flowguard.domain.ingestor import Ingestor
+from flowguard.domain.rows import Move
+from tests.simulation.world import Parts
+
+
+class CommitsEarly(Ingestor):
+    """Commits what it is about to write."""
+
+    def _decide(self, now: float) -> list[Decision]:
+        decisions = super()._decide(now)
+        early = [Commit(one.batch.positions) for one in decisions if isinstance(one, Write)]
+        return [*early, *decisions]
+
+
+class CommitsWithTheDeadLetters(Ingestor):
+    """Commits the batch when its bad records are in the queue, before the good ones landed."""
+
+    def dead_lettered(self, batch: Batch, now: float) -> list[Decision]:
+        work = self._work
+        done = () if work is None else work.batch.positions
+        return [Commit(done), *super().dead_lettered(batch, now)]
+
+
+class ForgetsIncarnation(MemoryWarehouse):
+    """Takes a topic that was made again for the one that it knows."""
+
+    def incarnation(self, topic: str, topic_id: str) -> int:
+        super().incarnation(topic, topic_id)
+        return 1
+
+
+class ForgetsIncarnationInIds(BatchWriter):
+    """Gives the records of a topic that was made again the ids that it gave before."""
+
+    def _decode(self, batch: Batch, claims: Mapping[TopicPartition, Claim]) -> Decoded:
+        decoded = super()._decode(batch, {place: replace(claim, incarnation=1) for place, claim in claims.items()})
+        for rows in decoded.rows:
+            object.__setattr__(rows, "incarnation", claims[rows.partition].incarnation)
+        return decoded
+
+
+class DeadLettersTransient(Ingestor):
+    """Takes a sink that is down for bad records."""
+
+    def failed(self, batch: Batch, error: Exception, now: float) -> list[Decision]:
+        blamed = PermanentError(str(error)) if isinstance(error, TransientError) else error
+        return super().failed(batch, blamed, now)
+
+
+class TrustsLostReply(Ingestor):
+    """Takes a write whose reply was lost for one that landed."""
+
+    def failed(self, batch: Batch, error: Exception, now: float) -> list[Decision]:
+        if isinstance(error, UnknownOutcomeError):
+            return super().written(batch, now)
+        return super().failed(batch, error, now)
+
+
+class ForgetsDeadLetters(Ingestor):
+    """Leaves bad records out without telling anybody."""
+
+    def rejected(self, batch: Batch, rejections: Iterable[Rejection], now: float) -> list[Decision]:
+        asked = super().rejected(batch, rejections, now)
+        letters = [one for one in asked if isinstance(one, DeadLetters)]
+        return self.dead_lettered(letters[0].batch, now) if letters else asked
+
+
+class ForgetsToExclude(Ingestor):
+    """Dead-letters bad records, and tries to write them again."""
+
+    def dead_lettered(self, batch: Batch, now: float) -> list[Decision]:
+        if self._work is not None:
+            self._work.rejections = ()
+        return super().dead_lettered(batch, now)
+
+
+class DropsSecondHalf(Ingestor):
+    """Cuts a batch in two and loses one half."""
+
+    def failed(self, batch: Batch, error: Exception, now: float) -> list[Decision]:
+        decisions = super().failed(batch, error, now)
+        if self._work is not None and len(self._work.rest) == 1:
+            self._work.rest.clear()
+        return decisions
+
+
+class IgnoresLost(Ingestion):
+    """Goes on with partitions that were taken away."""
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
+
+
+class IgnoresStorm(Ingestor):
+    """Files a bad deployment, record by record."""
+
+    def _weigh(self, work: object) -> None:
+        pass
+
+
+class NeverPauses(Ingestor):
+    """Reads on, however slow the sink is."""
+
+    def _steer_flow(self, decisions: list[Decision]) -> None:
+        pass
+
+
+class Oversleeps(Ingestor):
+    """Forgets that the oldest record waits."""
+
+    @property
+    def wake_at(self) -> float | None:
+        at = super().wake_at
+        return None if at is None or self._work is None else at
+
+
+class AssumesOffsetPlusOne(Ingestor):
+    """Takes a hole in the offsets for records that are still to come."""
+
+    def offer(self, runs: Iterable[RecordRun], now: float) -> list[Decision]:
+        fitting = [run for run in runs if self._fed.get(run.partition) in {None, run.first_offset}]
+        return super().offer(fitting, now)
+
+
+class DoesNotFence(MemoryEventSink):
+    """Lets a consumer write that lost its partition long ago."""
+
+    def _is_fenced(self, move: Move) -> bool:
+        return False
+
+
+class SpinsWhileReadingIsHeld(Ingestion):
+    """Bug 1: with nothing under way, it did not wait at all where it should have waited."""
+
+    def _collect(self, timeout_s: float) -> None:
+        if self._ports.worker.pending:
+            super()._collect(timeout_s)
+
+
+class SpinsAfterAnOldDelay(Ingestion):
+    """Bug 2: the delay of a claim or a commit that nobody wanted any more kept the loop awake for ever."""
+
+    def _wait(self) -> float:
+        delays = self._attempts._not_before.values()
+        return max(0.0, min([super()._wait(), *(at - self._now() for at in delays)]))
+
+    def _fenced(self, error: FencedError) -> None:
+        super()._fenced(error)
+        self._attempts.failed("claim", error)
+
+
+class StartsWhereTheGroupCommitted(Ingestion):
+    """Bug 3: where the sink had no position (any more), it read on from where the group was."""
+
+    def _claimed(self, wanted: Sequence[Assignment], claims: Sequence[Claim]) -> None:
+        source = self._ports.source
+        unknown = {claim.partition for claim in claims if claim.next_offset is None}
+        resume = source.resume
+        source.resume = lambda starts: resume(  # type: ignore[method-assign]
+            {place: None if place in unknown else start for place, start in starts.items()}
+        )
+        try:
+            super()._claimed(wanted, claims)
+        finally:
+            del source.resume
+
+
+class ReadsBelowThePosition(Ingestor):
+    """Bug 4: what came a second time, from below the sink's position, was written as if it were new."""
+
+    def assigned(self, positions: Mapping[TopicPartition, int | None], now: float) -> list[Decision]:
+        decisions = super().assigned(positions, now)
+        for place in positions:
+            self._fed.pop(place, None)
+        return decisions
+
+
+MUTANTS = {
+    "commits early": Parts(ingestor=CommitsEarly),
+    "commits with the dead letters": Parts(ingestor=CommitsWithTheDeadLetters),
+    "forgets the incarnation": Parts(warehouse=ForgetsIncarnation),
+    "forgets the incarnation in ids": Parts(writer=ForgetsIncarnationInIds),
+    "dead-letters a transient error": Parts(ingestor=DeadLettersTransient),
+    "trusts a lost reply": Parts(ingestor=TrustsLostReply),
+    "forgets dead letters": Parts(ingestor=ForgetsDeadLetters),
+    "forgets to exclude": Parts(ingestor=ForgetsToExclude),
+    "drops the second half": Parts(ingestor=DropsSecondHalf),
+    "ignores lost": Parts(ingestion=IgnoresLost),
+    "ignores a storm": Parts(ingestor=IgnoresStorm),
+    "never pauses": Parts(ingestor=NeverPauses),
+    "oversleeps": Parts(ingestor=Oversleeps),
+    "assumes offset + 1": Parts(ingestor=AssumesOffsetPlusOne),
+    "does not fence": Parts(sink=DoesNotFence),
+    "bug 1": Parts(ingestion=SpinsWhileReadingIsHeld),
+    "bug 2": Parts(ingestion=SpinsAfterAnOldDelay),
+    "bug 3": Parts(ingestion=StartsWhereTheGroupCommitted),
+    "bug 4": Parts(ingestor=ReadsBelowThePosition),
+}
