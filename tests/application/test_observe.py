@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,14 @@ def test_the_age_is_that_of_the_oldest_record_that_waits(pipeline: Pipeline) -> 
     clock = SetClock(logged_at + timedelta(seconds=90))
     observer = container.observer(clock=clock)
     assert observer.status()["streams"]["clicks"]["oldest_unlanded_s"] == pytest.approx(90.0, abs=0.01)
+
+
+def test_what_retention_took_unread_is_no_lag_any_more(tmp_path: Path) -> None:
+    pipeline = Pipeline("memory", tmp_path)
+    pipeline.log_events(CLICKS, map(str, range(5)))
+    pipeline.container.memory_log().truncate(TopicPartition(CLICKS.topic, 0), 3)
+    found = pipeline.container.observer().status()["streams"]["clicks"]
+    assert (found["logged"], found["lag"]) == (5, 2)
 
 
 def test_a_topic_that_was_made_again_still_counts_what_the_first_one_held(pipeline: Pipeline) -> None:

@@ -67,6 +67,17 @@ def test_what_is_missing_lands_and_the_audit_is_content_again(pipeline: Pipeline
     assert pipeline.container.auditor().run().ok
 
 
+def test_what_was_absorbed_exists_too(pipeline: Pipeline) -> None:
+    pipeline.log_events(CLICKS, ["a", "a", "b"])
+    pipeline.ingest()
+    replayer = pipeline.container.replayer()
+    plan = replayer.plan("clicks", 0, 0)
+    assert (plan.records, plan.exist, plan.would_land) == (3, 3, 0)
+    report = replayer.run(plan)
+    assert (report.inserted, report.duplicates) == (0, 3)
+    assert pipeline.container.auditor().run().streams["clicks"].duplicates == 1
+
+
 def test_planning_changes_nothing(pipeline: Pipeline) -> None:
     pipeline.log_events(CLICKS, [f"1/0/{offset}" for offset in range(4)])
     pipeline.log(CLICKS, [b"no event"])

@@ -106,6 +106,24 @@ class SourceGroup(GroupCase):
         assert set(member.values()[3:]) == {b"new"}
         member.source.close()
 
+    def test_what_is_assigned_anew_waits_to_be_resumed(self, log: EventLog, storage: LogStorage) -> None:
+        """Whatever was resumed before, and in between, when it was nobody's."""
+        topic_with(log, storage, "a")
+        member = Member(storage.source([TOPIC]), resumes=False)
+        self.until(lambda: P0 in member.owned, member)
+        member.source.resume({P0: 0})
+        self.until(lambda: member.values() == [b"a"], member)
+        storage.delete_topic(TOPIC)
+        self.until(lambda: P0 not in member.owned, member)
+        member.source.resume({P0: 0})
+        log.ensure({TOPIC: 1})
+        publish(storage, things("b"))
+        self.until(lambda: P0 in member.owned, member)
+        self.stays_quiet(member)
+        member.source.resume({P0: None})
+        self.until(lambda: member.values() == [b"a", b"b"], member)
+        member.source.close()
+
     def test_a_deleted_topic_is_lost(self, log: EventLog, storage: LogStorage) -> None:
         topic_with(log, storage, "a")
         log.ensure({"raw.others.v1": 1})

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flowguard.domain import payload
@@ -30,8 +30,20 @@ def nested(levels: int) -> bytes:
     return b'{"a":' * levels + b"1" + b"}" * levels
 
 
-GOOD = [b"{}", b'{"a":[{}]}', b"[1,2]", b'"\\\\u0000"', b"1e308", b"1.7976931348623157e308", b"0e99", nested(MAX_DEPTH),
-        b"9223372036854775807", b"-9223372036854775808", b'"9223372036854775808"', b"0.12345678901234567890123456789"]  # fmt: skip
+GOOD = [
+    b"{}",
+    b'{"a":[{}]}',
+    b"[1,2]",
+    b'"\\\\u0000"',
+    b"1e308",
+    b"1.7976931348623157e308",
+    b"0e99",
+    nested(MAX_DEPTH),
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b'"9223372036854775808"',
+    b"0.12345678901234567890123456789",
+]
 REFUSED = {
     "NUL in a text": b'{"a":"x\\u0000"}',
     "NUL in a name": b'{"\\u0000":1}',
@@ -83,9 +95,9 @@ def test_the_standard_library_reads_what_is_written(value: object) -> None:
 
 @given(DECIMALS)
 def test_fractions_keep_every_digit(number: Decimal) -> None:
-    read = payload.decode(payload.encode({"a": number}))["a"]
-    assert Decimal(read) == number
-    assert payload.decode(f"[{number:f}.0]".encode() if number == number.to_integral_value() else b"[]") is not None
+    assume(not list(payload.faults(number)))
+    assert payload.decode(payload.encode({"a": number})) == {"a": number}
+    assert payload.decode(f"[{number:e}]".encode()) == [number]
 
 
 def test_money_is_exact() -> None:
@@ -147,8 +159,12 @@ def test_any_bytes_are_a_value_or_a_payload_error(value: bytes) -> None:
         ]),
         ([Decimal("1e400")], [("/0", "the number is out of range")]),
         ([Decimal("NaN")], [("/0", "the number is out of range")]),
+        ([Decimal(2**63), Decimal(2**63 - 1), Decimal("1E+40")], [
+            ("/0", "the integer does not fit 64 bits; send it as text"),
+        ]),
         ([Decimal("-Infinity")], [("/0", "the number is out of range")]),
-        ([float("nan"), float("inf")], [("/0", "NaN and Infinity are no JSON"), ("/1", "NaN and Infinity are no JSON")]),
+        ([0.0, float("nan")], [("/1", "the number is out of range")]),
+        ([float("inf")], [("/0", "the number is out of range")]),
         ({"ok": True, "n": 2**63 - 1, "d": Decimal("0E-999"), "t": "é"}, []),
     ],
 )  # fmt: skip
@@ -163,9 +179,7 @@ def test_faults_go_no_deeper_than_they_allow() -> None:
     assert list(payload.faults(deep)) == [("/0" * MAX_DEPTH, f"nested more than {MAX_DEPTH} levels deep")]
 
 
-@pytest.mark.parametrize(
-    "value", [{1, 2}, object(), 2**64, "\ud800", {"a": Decimal("NaN")}, [Decimal("Infinity")]], ids=repr
-)
+@pytest.mark.parametrize("value", [object(), "\ud800", {"a": [print]}], ids=["object", "surrogate", "function"])
 def test_what_json_cannot_hold_is_not_written(value: object) -> None:
     with pytest.raises(PayloadError):
         payload.encode(value)

@@ -1,1 +1,1 @@
-"""The real application on memory adapters, in one thread, with simulated time and seeded faults: see docs/simulation.md."""
+"""The real application in one thread, with simulated time and seeded faults: see docs/simulation.md."""

@@ -10,7 +10,7 @@ class Crash(BaseException):
     """The process is gone, in the midst of what it was doing."""
 
 
-class Violation(BaseException):  # noqa: N818  # what the oracle found; not an error of the simulation
+class Violation(BaseException):  # what the oracle found; not an error of the simulation
     """The code under test broke a promise. `rule` is the invariant of the design, or what else was promised."""
 
     def __init__(self, rule: str, text: str) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flowguard.application.relay import DeadLetterFilter, DeadLetterReplay
-from flowguard.application.replay import Replayer, ReplayPorts
 from flowguard.adapters.memory import MemoryEventLog, MemoryEventSink, MemoryLedger
 from flowguard.adapters.memory.warehouse import Stored, Table
 from flowguard.adapters.system import RecordingTelemetry
+from flowguard.application.relay import DeadLetterFilter, DeadLetterReplay
+from flowguard.application.replay import Replayer, ReplayPorts
 from flowguard.domain.audit import OffsetRanges
 from flowguard.domain.dead_letters import DeadLetter, Reason
 from flowguard.domain.errors import FlowGuardError, TransientError
@@ -206,7 +206,7 @@ class Happenings:
             world.clock, RecordingTelemetry(),
         )  # fmt: skip
         replayer = Replayer(catalog, "flowguard", ports, max_records=7)
-        stream = sorted(world.plan.partitions)[0]
+        stream = min(world.plan.partitions)
         if not all(topic in world.log.topics for topic in world.topics):
             return False
         plan = replayer.plan(stream, 0, int(fault.pick * 20))

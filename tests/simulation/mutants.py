@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from flowguard.adapters.memory import MemoryEventSink, MemoryWarehouse
+from flowguard.adapters.memory import MemoryEventSink
 from flowguard.application.ingest import Ingestion
 from flowguard.application.writing import BatchWriter
 from flowguard.domain.batching import Batch
@@ -19,6 +19,7 @@ from flowguard.domain.errors import FencedError, PermanentError, TransientError,
 from flowguard.domain.ingestion import Assignment, Claim, RecordRun, TopicPartition
 from flowguard.domain.ingestor import Ingestor
 from flowguard.domain.rows import Move
+from tests.simulation.warehouse import SimWarehouse
 from tests.simulation.world import Parts
 
 
@@ -40,7 +41,7 @@ class CommitsWithTheDeadLetters(Ingestor):
         return [Commit(done), *super().dead_lettered(batch, now)]
 
 
-class ForgetsIncarnation(MemoryWarehouse):
+class ForgetsIncarnation(SimWarehouse):
     """Takes a topic that was made again for the one that it knows."""
 
     def incarnation(self, topic: str, topic_id: str) -> int:

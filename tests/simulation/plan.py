@@ -35,9 +35,14 @@ FAULTS = (*ARMED, *WINDOWS, *TIMED)
 
 
 _COMPANIONS = {
-    "stale_fetch": "expired", "claim_unknown": "expired", "crash_before_claim": "expired", "crash_after_claim": "expired",
-    "relay": "upgrade", "relay_cut_off": "upgrade", "sink_set_back": "frozen_with_write",
-}  # fmt: skip
+    "stale_fetch": "expired",
+    "claim_unknown": "expired",
+    "crash_before_claim": "expired",
+    "crash_after_claim": "expired",
+    "relay": "upgrade",
+    "relay_cut_off": "upgrade",
+    "sink_set_back": "frozen_with_write",
+}
 """What often has to come first, for a fault to have somebody to happen to, or an effect."""
 
 

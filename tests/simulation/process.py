@@ -68,6 +68,7 @@ class Process:
         self._held = 0
         self._policy = world.dead_letter_policy
         self._longest = 0
+        self._weighed: set[tuple[TopicPartition, int]] = set()
         self._streak = 0  # records in a row that were rejected, up to what was dead-lettered last
         self._offered: dict[TopicPartition, deque[tuple[float, int]]] = {}  # (when, next offset) of each run
         self._fed: dict[TopicPartition, int] = {}
@@ -246,6 +247,9 @@ class Process:
     def _weigh(self, rejected: set[tuple[TopicPartition, int]], job: Job) -> None:
         """Invariant 5: no more in a row become dead letters than the policy allows."""
         assert job.batch is not None
+        if rejected <= self._weighed:
+            return  # put once more
+        self._weighed |= rejected
         for run in job.batch.runs:
             for offset in run.offsets:
                 if (run.partition, offset) in rejected:

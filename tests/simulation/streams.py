@@ -22,7 +22,8 @@ from flowguard.domain.decoding import BatchDecoder
 from flowguard.domain.events import Envelope
 
 OCCURRED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-TOO_LARGE = 2**63
+UNWANTED = "unwanted"
+"""A note that the sink refuses to keep, for good."""
 
 
 class Tap(BaseModel):
@@ -155,7 +156,7 @@ def make(stream: str, kind: Kind, number: int, rng: Random, *, event_id: str | N
         case Kind.TOO_DEEP:
             data["note"] = _nest(100)
         case Kind.REFUSED:
-            data["count"] = TOO_LARGE + number
+            data["note"] = UNWANTED
         case _:
             pass
     raw = payload.encode(data)

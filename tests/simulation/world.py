@@ -15,7 +15,6 @@ from flowguard.adapters.memory import (
     MemoryEventSink,
     MemoryEventSource,
     MemoryLog,
-    MemoryWarehouse,
 )
 from flowguard.application.ingest import Ingestion
 from flowguard.application.writing import BatchWriter
@@ -31,6 +30,7 @@ from tests.simulation.producers import Producers
 from tests.simulation.scheduler import Scheduler, SimClock
 from tests.simulation.settling import Settling
 from tests.simulation.streams import OLD, topic_of
+from tests.simulation.warehouse import SimWarehouse
 
 T = TypeVar("T")
 _PATIENCE_S = 120.0
@@ -44,7 +44,7 @@ class Parts:
     ingestion: type[Ingestion] = Ingestion
     sink: type[MemoryEventSink] = MemoryEventSink
     source: type[MemoryEventSource] = MemoryEventSource
-    warehouse: type[MemoryWarehouse] = MemoryWarehouse
+    warehouse: type[SimWarehouse] = SimWarehouse
     writer: type[BatchWriter] = BatchWriter
 
 

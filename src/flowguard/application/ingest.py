@@ -107,17 +107,18 @@ class Ingestion(RebalanceListener):
     def step(self) -> None:
         """Look at what came of the work, read, decide. Raises LineStoppedError, ConfigurationError."""
         self._collect(0.0)
+        self._halt_if_stopped()
         self._claim()
         self._commit()
         wait = self._wait()
         if self._ports.worker.pending and self._paused:
             # There is nothing to read; but polling must go on, or the group would think that we are gone.
             self._collect(wait)
+            self._halt_if_stopped()
             wait = 0.0
         self._carry_out(self._machine.tick(self._now()))
         self._read(wait)
-        if self._machine.stopped is not None:
-            raise LineStoppedError(self._machine.stopped)
+        self._halt_if_stopped()
 
     def drain(self) -> None:
         """Write and commit what is held, within the pace's `drain_s`. What is left is read again by the next owner."""
@@ -126,9 +127,15 @@ class Ingestion(RebalanceListener):
         self._paused = True
         self._carry_out(self._machine.drain(self._now()))
         while (not self._machine.idle or self._ports.worker.pending) and self._now() < deadline:
+            if self._machine.stopped is not None:
+                return
             self._collect(min(self._pace.busy_s, deadline - self._now()))
             self._carry_out(self._machine.tick(self._now()))
         self._commit(force=True)
+
+    def _halt_if_stopped(self) -> None:
+        if self._machine.stopped is not None:
+            raise LineStoppedError(self._machine.stopped)
 
     def close(self) -> None:
         """Leave the group. Idempotent."""
@@ -248,7 +255,7 @@ class Ingestion(RebalanceListener):
 
     def _commit(self, *, force: bool = False) -> None:
         """The sink has it already: a commit that fails is only a lag that looks too large, until the next one."""
-        if not self._uncommitted or not (force or self._attempts.due("commit")):
+        if not self._uncommitted or self._machine.stopped is not None or not (force or self._attempts.due("commit")):
             return
         positions = tuple(Position(partition, offset) for partition, offset in self._uncommitted.items())
         try:

@@ -21,19 +21,33 @@ NUL = b"\\u0000"
 """How JSON text spells the NUL character; it may also be an escaped backslash before u0000."""
 
 _LARGEST_INT = 2**63
+_LONG_INT = b"0" * 19
+_DIGITS_AS_0 = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))  # noqa: PLR2004  # "0" to "9"
+# Beyond these, a double is 0 or infinite, and PostgreSQL's numeric or Snowflake's NUMBER refuses it.
+_LARGEST, _SMALLEST = Decimal("1.7976931348623157E+308"), Decimal("1E-308")
+
+
+def _in_range(number: Decimal) -> bool:
+    return not number or (number.is_finite() and _SMALLEST <= number.copy_abs() <= _LARGEST)
+
+
+def _any_number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of 19 digits
+        return Decimal("Infinity")
 
 
 def _exact(text: str) -> Decimal:
-    number = Decimal(text)
-    # Beyond this, a double is 0 or infinite, and PostgreSQL's numeric or Snowflake's NUMBER refuses it.
-    if not -308 <= number.adjusted() <= 308 and number:  # noqa: PLR2004  # the exponents of a double
+    number = _any_number(text)
+    if not _in_range(number):
         raise ValueError(f"the number {text[:40]} is out of range")
     return number
 
 
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=_exact)
-_lenient: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
-_REFUSED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, InvalidOperation, ValueError)
+_lenient: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=_any_number)
+_REFUSED = (msgspec.MsgspecError, RecursionError, ValueError)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -63,7 +77,8 @@ def decode_many(values: Sequence[bytes]) -> list[Any]:
         decoded: list[Any] = _decoder.decode(joined)
     except _REFUSED as error:
         raise PayloadError(_clear(error)) from error
-    if _wants_a_look(joined, spare=len(values)):
+    # Each object has a bracket for itself, and the list around them all has another one.
+    if _wants_a_look(joined, spare=sum(type(one) is dict for one in decoded)):
         for value in filter(_wants_a_look, values):
             decode(value)
     return decoded
@@ -82,15 +97,15 @@ def decode_body(body: bytes, *, lines: bool = False) -> tuple[Any, bool]:
             return (_lenient.decode_lines(body) if lines else _lenient.decode(body)), False
         except _REFUSED as error:
             raise PayloadError(_clear(error)) from error
-    return decoded, NUL not in body
+    return decoded, NUL not in body and not _has_long_int(body)
 
 
 def encode(value: object) -> bytes:
-    """Compact JSON. Raises PayloadError for what JSON or a sink cannot hold (a set, an integer beyond 64 bits)."""
+    """Compact JSON. Raises PayloadError for what has no JSON form; what no sink can store, `faults` tells."""
     try:
         return _encoder.encode(value)
-    except (TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise PayloadError(str(error)) from error
+    except (TypeError, OverflowError, RecursionError, UnicodeEncodeError, msgspec.MsgspecError) as error:
+        raise PayloadError(_clear(error)) from error
 
 
 def faults(  # noqa: C901  # one case a kind of fault
@@ -100,11 +115,11 @@ def faults(  # noqa: C901  # one case a kind of fault
     match value:
         case str() if "\x00" in value:
             yield pointer, "text must not contain the NUL character (\\u0000)"
-        case Decimal() if not value.is_finite() or (value and not -308 <= value.adjusted() <= 308):  # noqa: PLR2004  # see _exact
+        case Decimal() if not _in_range(value):
             yield pointer, "the number is out of range"
         case float() if not isfinite(value):  # from Python; out of JSON, fractions are Decimals
             yield pointer, "the number is out of range"
-        case int() if not -_LARGEST_INT <= value < _LARGEST_INT:
+        case int() | Decimal() if _is_written_as_int(value) and not -_LARGEST_INT <= value < _LARGEST_INT:
             yield pointer, "the integer does not fit 64 bits; send it as text"
         case dict() | list() if depth >= MAX_DEPTH:
             yield pointer, f"nested more than {MAX_DEPTH} levels deep"
@@ -121,9 +136,18 @@ def faults(  # noqa: C901  # one case a kind of fault
             pass
 
 
+def _is_written_as_int(value: int | Decimal) -> bool:
+    return isinstance(value, int) or value.as_tuple().exponent == 0
+
+
 def _wants_a_look(value: bytes, spare: int = 0) -> bool:
-    """May it hold a NUL (or an escaped backslash before u0000), or be nested too deep? Fewer brackets cannot be."""
-    return NUL in value or value.count(b"{") + value.count(b"[") > MAX_DEPTH + spare
+    """Say whether it may hold a NUL (or an escaped backslash before u0000), a number or a nesting beyond bounds."""
+    return NUL in value or _has_long_int(value) or value.count(b"{") + value.count(b"[") > MAX_DEPTH + spare
+
+
+def _has_long_int(value: bytes) -> bool:
+    """Say whether there are 19 digits in a row, anywhere. Without them, no integer is beyond 64 bits."""
+    return _LONG_INT in value.translate(_DIGITS_AS_0)
 
 
 def _clear(error: BaseException) -> str:
@@ -131,4 +155,6 @@ def _clear(error: BaseException) -> str:
         return f"nested too deep (at most {MAX_DEPTH} levels)"
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8: {error.reason} at byte {error.start}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"not Unicode text: {error.reason}"
     return str(error)

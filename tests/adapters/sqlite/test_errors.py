@@ -20,7 +20,6 @@ from flowguard.adapters.sqlite import (
     SqliteEventSource,
     SqliteLedger,
     migrate,
-    path_of,
 )
 from flowguard.adapters.sqlite.database import Database
 from flowguard.domain.errors import ConfigurationError, TransientError, UnknownOutcomeError
@@ -147,24 +146,6 @@ def test_a_missing_column_is_to_be_migrated(path: Path) -> None:
     for act in (landing, checking_sink):
         with pytest.raises(ConfigurationError, match=r"ad_id: run `flowguard migrate`"):
             act(path)
-
-
-@pytest.mark.parametrize("path_text", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "postgresql://x/y", "a.db"])
-def test_an_url_without_a_file_is_told(path_text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"names no sqlite file: write sqlite:///folder/file\.db"):
-        path_of(path_text)
-
-
-def test_urls_name_files_as_they_are() -> None:
-    assert path_of("sqlite:///flowguard-data/log.db") == Path("flowguard-data/log.db")
-    assert path_of("sqlite:////var/lib/50% off #1?/log.db") == Path("/var/lib/50% off #1?/log.db")
-
-
-def test_odd_names_of_folders_work(tmp_path: Path) -> None:
-    path = tmp_path / "50% off #1? é" / "log.db"
-    migrate(path, [Part.LOG])
-    describing(path)
-    assert path.exists()
 
 
 # -- while it is open ------------------------------------------------------------------------------------------------

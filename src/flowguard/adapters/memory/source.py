@@ -26,7 +26,7 @@ class MemoryEventSource(EventSource):
         self._topics = tuple(topics)
         self._fetch_bytes = fetch_bytes
         self._member: int | None = None
-        self._owned: dict[TopicPartition, str] = {}  # with the topic id that it was assigned with
+        self._owned: set[TopicPartition] = set()
         self._stood: dict[TopicPartition, int] = {}  # where reading goes on, for each that was ever resumed
         self._reading: dict[TopicPartition, None] = {}  # resumed; who was read last is last
         self._settled = -1
@@ -92,8 +92,7 @@ class MemoryEventSource(EventSource):
             partition = self._log.partition(place)
             if partition is None or not self._holds(place):
                 continue  # the next poll says so
-            start = max(self._stood[place], partition.earliest)
-            found = partition.read(start, sys.maxsize, room)
+            found = partition.read(self._stood[place], sys.maxsize, room)
             if not found or (runs and found[0].size_bytes > room):
                 continue
             runs += found
@@ -119,7 +118,7 @@ class MemoryEventSource(EventSource):
             self._drop(lost)
             if self._member is None or not group.has(self._member):
                 self._member = log.join(self._group, self._topics)
-            revoked = sorted(self._owned.keys() - self._due())
+            revoked = sorted(self._owned - self._due())
         if lost:
             listener.on_lost(tuple(lost))
         if revoked:
@@ -129,12 +128,12 @@ class MemoryEventSource(EventSource):
                 self._drop(revoked)
                 group.release(self._member, revoked)
                 log.rebalanced()
-            assigned = sorted(place for place in self._due() if place not in group.owners)
-            for place in assigned:
-                group.owners[place] = self._member
-                self._owned[place] = log.topics[place.topic].topic_id
+            new = sorted(place for place in self._due() if place not in group.owners)
+            self._owned.update(new)
+            group.owners.update(dict.fromkeys(new, self._member))
+            assigned = tuple(Assignment(place, log.topic(place.topic).topic_id) for place in new)
         if assigned:
-            listener.on_assigned(tuple(Assignment(place, self._owned[place]) for place in assigned))
+            listener.on_assigned(assigned)
         return bool(lost or revoked or assigned)
 
     def _due(self) -> set[TopicPartition]:
@@ -146,16 +145,11 @@ class MemoryEventSource(EventSource):
         return group.due_to(self._member, places)
 
     def _holds(self, place: TopicPartition) -> bool:
-        """It is ours in the eyes of the group, and still of the topic that we were given."""
-        topic = self._log.topics.get(place.topic)
-        return (
-            topic is not None
-            and self._owned.get(place) == topic.topic_id
-            and self._log.group(self._group).owners.get(place) == self._member
-        )
+        """It is ours in the eyes of the group too. The owners of a deleted topic are forgotten with it."""
+        return place in self._owned and self._log.group(self._group).owners.get(place) == self._member
 
     def _drop(self, places: Iterable[TopicPartition]) -> None:
         for place in places:
-            self._owned.pop(place, None)
+            self._owned.discard(place)
             self._stood.pop(place, None)
             self._reading.pop(place, None)
