@@ -113,6 +113,22 @@ def test_it_counts_again_only_after_a_while_in_proportion_to_what_counting_took(
     assert observer.status()["streams"]["clicks"]["logged"] == 1
 
 
+@pytest.mark.parametrize("read", ["positions", "summary"])
+def test_no_lag_means_that_all_rows_are_counted_whatever_lands_meanwhile(pipeline: Pipeline, read: str) -> None:
+    pipeline.log_events(CLICKS, ["a", "b", "c"])
+    observer: Observer = pipeline.container.observer()
+    reading = getattr(observer._ledger, read)
+
+    def lands_just_before(*arguments: EventType) -> object:
+        pipeline.ingest()
+        return reading(*arguments)
+
+    setattr(observer._ledger, read, lands_just_before)
+    found = observer.status()["streams"]["clicks"]
+    assert found["landed"] == 3
+    assert found["lag"] == {"positions": 0, "summary": 3}[read]
+
+
 def test_recent_rows_come_newest_first(pipeline: Pipeline) -> None:
     pipeline.log_events(CLICKS, ["a", "b", "c"])
     pipeline.ingest()

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowguard.adapters.memory import MemoryEventLog, MemoryEventSink, MemoryLedger
@@ -89,7 +90,7 @@ class Happenings:
         if victim is not None:
             if fault.lasts_s < 1.0:
                 self._world.want(-1)
-            victim.leaving = True
+            victim.leave()
         return victim is not None
 
     def _upgrade(self, fault: Fault) -> bool:
@@ -97,9 +98,7 @@ class Happenings:
         world = self._world
         world.version = NEW
         for process in world.processes:
-            world.scheduler.after(
-                world.rng.uniform(0.0, 2.0), lambda process=process: setattr(process, "leaving", True)
-            )  # type: ignore[misc]
+            world.scheduler.after(world.rng.uniform(0.0, 2.0), process.leave)
         return True
 
     # -- to log, sink and clock --------------------------------------------------------------------------------------
@@ -130,8 +129,13 @@ class Happenings:
             return False
         world.oracle.gone.add(found.topic_id)
         world.log.delete_topic(topic)
-        world.scheduler.after(fault.lasts_s / 4, lambda: world.log.ensure({topic: len(found.partitions)}) and None)
+        world.upheavals += 1
+        world.scheduler.after(fault.lasts_s / 4, partial(self._make, topic, len(found.partitions)))
         return True
+
+    def _make(self, topic: str, partitions: int) -> None:
+        self._world.log.ensure({topic: partitions})
+        self._world.upheavals += 1
 
     def _retention(self, fault: Fault) -> bool:
         """Old records go, as far as the group has committed them."""
@@ -166,6 +170,7 @@ class Happenings:
         world.note("world", "sink set back")
         world.oracle.set_back()
         world.restart_at_peace = True
+        world.upheavals += 1
         return True
 
     def _sink_set_back_at_last(self, fault: Fault) -> None:

@@ -65,13 +65,13 @@ class Oracle:
 
     def logged(self, topic: str, receipt: Receipt, records: Sequence[NewRecord]) -> None:
         for (partition, offset), record in zip(receipt.places, records, strict=True):
-            first_id = dict(record.headers).get(INGESTION_ID_HEADER)
+            header = dict(record.headers).get(INGESTION_ID_HEADER)
+            first_id = None if header is None else header.decode()
             spec = self._specs.get(record.value)
             if spec is None:
                 raise Violation("bytes are kept", f"nobody sent {record.value!r}")
-            self.records.setdefault((receipt.topic_id, partition), {})[offset] = Logged(
-                spec, topic, receipt.topic_id, partition, offset, first_id and first_id.decode()
-            )
+            one = Logged(spec, topic, receipt.topic_id, partition, offset, first_id)
+            self.records.setdefault((receipt.topic_id, partition), {})[offset] = one
 
     # -- the sink ----------------------------------------------------------------------------------------------------
 

@@ -96,24 +96,22 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
     rng = Random(seed)
     ends_at = rng.uniform(3.0, 15.0)
     streams = STREAMS[: rng.choice((1, 1, 1, 2))]
-    storm = rng.random() < 0.08
-    small_flow = rng.random() < 0.3
+    storm, small_flow = rng.random() < 0.08, rng.random() < 0.3
     kinds = rng.sample(only, min(len(only), rng.choice((0, 1, 2, 3, 5, 8))))
     kinds += [_COMPANIONS[kind] for kind in kinds if _COMPANIONS.get(kind) in only]
-    faults = [
-        Fault(
-            rng.uniform(0.1, ends_at), rng.choice(kinds), rng.choice((0.2, 1.0, 3.0, 12.0)) * rng.random(), rng.random()
-        )
-        for _ in range(rng.choice((1, 2, 4, 8, 16)) if kinds else 0)
-    ]
+    some = [_fault(rng, kinds, ends_at) for _ in range(rng.choice((1, 2, 4, 8, 16)) if kinds else 0)]
+    poison = any("letters" in kind or "relay" in kind for kind in kinds)
+    batch = BatchPolicy(
+        rng.choice((1, 3, 10, 50)), rng.choice((400, 2_000, 100_000)), rng.choice((0.0, 0.05, 0.3, 1.0))
+    )
     return Plan(
         seed=seed,
         partitions={stream: rng.randint(1, 4) for stream in streams},
         consumers=rng.choice((1, 2, 2, 3)),
-        sendings=tuple(_sendings(rng, streams, ends_at, storm=storm, poison=any("letters" in kind or "relay" in kind for kind in kinds))),
-        faults=tuple(sorted(faults, key=lambda fault: fault.at)),
+        sendings=tuple(_sendings(rng, streams, ends_at, storm=storm, poison=poison)),
+        faults=tuple(sorted(some, key=lambda fault: fault.at)),
         ends_at=ends_at,
-        batch=BatchPolicy(rng.choice((1, 3, 10, 50)), rng.choice((400, 2_000, 100_000)), rng.choice((0.0, 0.05, 0.3, 1.0))),
+        batch=batch,
         flow=FlowPolicy(rng.choice((600, 2_000)), rng.choice((0, 300, 500))) if small_flow else FlowPolicy(),
         retry=RetryPolicy(0.05, 2.0, rng.choice((0.3, 2.0))),
         dead_letters=_storm_policy(rng) if storm else DeadLetterPolicy(),
@@ -122,7 +120,12 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
         sink_names=rng.choice(("all", "first", "none")),
         session_s=rng.uniform(0.5, 3.0),
         storm=storm,
-    )  # fmt: skip
+    )
+
+
+def _fault(rng: Random, kinds: list[str], ends_at: float) -> Fault:
+    lasts_s = rng.choice((0.2, 1.0, 3.0, 12.0)) * rng.random()
+    return Fault(rng.uniform(0.1, ends_at), rng.choice(kinds), lasts_s, rng.random())
 
 
 def _storm_policy(rng: Random) -> DeadLetterPolicy:
@@ -130,40 +133,52 @@ def _storm_policy(rng: Random) -> DeadLetterPolicy:
     return DeadLetterPolicy(consecutive, rng.choice((0.4, 0.7)) if not consecutive or rng.random() < 0.5 else 0.0, 15)
 
 
-def _sendings(rng: Random, streams: tuple[str, ...], ends_at: float, *, storm: bool, poison: bool) -> list[Sending]:
-    number = 1_000
-    poison_share = rng.choice((0.05, 0.3)) if poison else rng.choice((0.0, 0.0, 0.05, 0.3))
-    poisons = rng.sample(POISON, rng.randint(1, 4))
-    if rng.random() < 0.4:
-        poisons.append(Kind.REFUSED)
-    others = [kind for kind in (Kind.OLD_VERSION, Kind.FILTERED, Kind.FUTURE_VERSION) if rng.random() < 0.4]
-    resend_share = rng.choice((0.0, 0.05, 0.3))
-    sent: list[Spec] = []
-    sendings = []
-    left = rng.choice((10, 20, 40, 80, 160))
-    while left > 0:
+class _Mix:
+    """What kinds of events the producers of one seed send, and how often the same ones again."""
+
+    def __init__(self, rng: Random, *, poison: bool) -> None:
+        self._rng = rng
+        self._poison_share = rng.choice((0.05, 0.3)) if poison else rng.choice((0.0, 0.0, 0.05, 0.3))
+        self._poisons = rng.sample(POISON, rng.randint(1, 4))
+        if rng.random() < 0.4:
+            self._poisons.append(Kind.REFUSED)
+        self._others = [kind for kind in (Kind.OLD_VERSION, Kind.FILTERED, Kind.FUTURE_VERSION) if rng.random() < 0.4]
+        self._resend_share = rng.choice((0.0, 0.05, 0.3))
+        self._sent: list[Spec] = []
+        self.number = 1_000
+
+    def sending(self, streams: tuple[str, ...], ends_at: float) -> Sending:
+        rng = self._rng
         stream, gateway = rng.choice(streams), rng.random() < 0.3
-        specs: list[Spec] = []
-        for _ in range(rng.choice((1, 2, 5, 10, 30))):
-            number += 1
-            kind = Kind.GOOD
-            if others and rng.random() < 0.2:
-                kind = rng.choice(others)
-            if not gateway and rng.random() < poison_share:
-                kind = rng.choice(poisons)
-            again = rng.choice(sent) if sent and rng.random() < resend_share else None
-            if again is None or again.stream != stream:
-                specs.append(make(stream, kind, number, rng))
-            elif rng.random() < 0.7:  # a client that got no answer
-                if not gateway or again.kind not in POISON:
-                    specs.append(again)
-            else:  # a client that uses an id twice
-                specs.append(make(stream, kind, number, rng, event_id=again.event_id))
-        left -= len(specs)
-        sent += specs
-        sendings.append(Sending(rng.uniform(0.0, ends_at), stream, tuple(specs), gateway))
+        specs = tuple(self._event(stream, gateway=gateway) for _ in range(rng.choice((1, 2, 5, 10, 30))))
+        self._sent += specs
+        return Sending(rng.uniform(0.0, ends_at), stream, specs, gateway)
+
+    def _event(self, stream: str, *, gateway: bool) -> Spec:
+        rng = self._rng
+        self.number += 1
+        kind = Kind.GOOD
+        if self._others and rng.random() < 0.2:
+            kind = rng.choice(self._others)
+        if not gateway and rng.random() < self._poison_share:
+            kind = rng.choice(self._poisons)
+        again = rng.choice(self._sent) if self._sent and rng.random() < self._resend_share else None
+        if again is None or again.stream != stream or (gateway and again.kind in POISON):
+            return make(stream, kind, self.number, rng)
+        if rng.random() < 0.7:
+            return again  # a client that got no answer
+        return make(stream, kind, self.number, rng, event_id=again.event_id)  # a client that uses an id twice
+
+
+def _sendings(rng: Random, streams: tuple[str, ...], ends_at: float, *, storm: bool, poison: bool) -> list[Sending]:
+    mix = _Mix(rng, poison=poison)
+    left = rng.choice((10, 20, 40, 80, 160))
+    sendings = []
+    while left > 0:
+        sendings.append(mix.sending(streams, ends_at))
+        left -= len(sendings[-1].specs)
     if storm:
         kind = rng.choice((Kind.FUTURE_VERSION, Kind.FUTURE_VERSION, Kind.MISFIT, Kind.REFUSED))
-        burst = tuple(make(streams[0], kind, number + 1 + extra, rng) for extra in range(40))
+        burst = tuple(make(streams[0], kind, mix.number + 1 + extra, rng) for extra in range(40))
         sendings.append(Sending(rng.uniform(0.0, ends_at), streams[0], burst, gateway=False))
     return sendings

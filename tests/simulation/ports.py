@@ -46,6 +46,7 @@ class SimSource(EventSource):
         process = self._process
         process.polls(timeout_s)
         if self._faults.during("log_down"):
+            process.read_fails()
             raise TransientError("the log is down")
         told = process.told
         runs = list(self.inner.poll(0.0, _Listener(process, listener)))

@@ -66,6 +66,8 @@ class Process:
         self._waited = 0.0
         self._spins = 0
         self._held = 0
+        self._polled = False
+        self._read_failed_at = -1e9
         self._policy = world.dead_letter_policy
         self._longest = 0
         self._weighed: set[tuple[TopicPartition, int]] = set()
@@ -101,7 +103,8 @@ class Process:
             return
         self._in_step = True
         self._waited = 0.0
-        before = self.activity
+        before, began = self.activity, world.scheduler.now
+        self._polled = False
         try:
             if self.leaving:
                 self.stop()
@@ -117,8 +120,12 @@ class Process:
             raise Violation("a step never raises", f"{type(error).__name__}: {error}") from error
         finally:
             self._in_step = False
-        self._check_step(before)
+        self._check_step(before, began)
         world.scheduler.after(max(self._waited, world.rng.uniform(0.000_1, 0.002)), self.run)
+
+    def leave(self) -> None:
+        """Asked to stop: it does before its next step."""
+        self.leaving = True
 
     def stop(self) -> None:
         """Drain and leave, as at SIGTERM. Raises Crash."""
@@ -208,7 +215,11 @@ class Process:
         """It waits, or would have waited, so long."""
         self._waited = max(self._waited, timeout_s)
 
+    def read_fails(self) -> None:
+        self._read_failed_at = self.world.scheduler.now
+
     def polls(self, timeout_s: float) -> None:
+        self._polled = True
         oldest = self._oldest()
         if oldest is not None and not self.machine.busy:
             left = oldest + self.world.plan.batch.max_age_s - self.world.scheduler.now
@@ -294,8 +305,13 @@ class Process:
 
     # -- checks ------------------------------------------------------------------------------------------------------
 
-    def _check_step(self, activity_before: int) -> None:
+    def _check_step(self, activity_before: int, began: float) -> None:
         machine, plan = self.machine, self.world.plan
+        if not self._polled and began > self._read_failed_at + plan.retry.cap_s:
+            raise Violation("6: polling goes on", f"{self.name} made a step without a poll")
+        oldest = self._oldest()
+        if oldest is not None and not machine.busy and oldest + plan.batch.max_age_s < began:
+            raise Violation("7: max_age", f"{self.name} does nothing about records that were read at {oldest}")
         idle = self.activity == activity_before and self._waited < _SOON
         self._spins = self._spins + 1 if idle else 0
         if self._spins > _SPINS:

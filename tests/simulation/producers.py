@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ class Producers:
         world = self._world
         for sending in world.plan.sendings:
             self.open += 1
-            world.scheduler.after(sending.at, lambda sending=sending: self._send(sending))  # type: ignore[misc]
+            world.scheduler.after(sending.at, partial(self._send, sending))
 
     def _send(self, sending: Sending) -> None:
         from tests.simulation.world import finish
@@ -57,7 +58,7 @@ class Producers:
                 finish(self.publisher.publish(topic_of(sending.stream), records))
         except FlowGuardError as error:
             world.note("producer", "tries again", type(error).__name__)
-            world.scheduler.after(world.rng.uniform(0.05, 0.5), lambda: self._send(sending))
+            world.scheduler.after(world.rng.uniform(0.05, 0.5), partial(self._send, sending))
             return
         self.open -= 1
 

@@ -5,7 +5,7 @@ Nothing here asks the code under test what it thinks of a record: each is made t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -79,7 +79,9 @@ class Fate(Enum):
 
 
 class Kind(Enum):
-    """What a record was made to be; the value says what it should become, before the upgrade and after it."""
+    """What a record was made to be. The value: what it should become before the upgrade, after it, and a number."""
+
+    value: tuple[Fate | Reason, Fate | Reason, int]
 
     GOOD = Fate.ROW, Fate.ROW, 0
     OLD_VERSION = Fate.ROW, Fate.ROW, 1
@@ -121,8 +123,7 @@ class Spec:
 
     def fate(self, known_version: int) -> Fate | Reason:
         """What should become of it, where the consumer knows versions up to `known_version`."""
-        before, after, _ = self.kind.value
-        return before if known_version == OLD else after
+        return self.kind.value[0] if known_version == OLD else self.kind.value[1]
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -138,30 +139,15 @@ def make(stream: str, kind: Kind, number: int, rng: Random, *, event_id: str | N
     device = f"d{rng.randrange(8)}"
     source = rng.choice(("shop", "app"))
     event_id = event_id or f"e{number}"
-    version = {Kind.OLD_VERSION: 1, Kind.UPCAST_RAISES: 1, Kind.FUTURE_VERSION: 3, Kind.UNKNOWN_VERSION: 9}.get(kind, 2)
-    data: Any = {"device": device, "count": number, "note": "x" * rng.choice((0, 0, 10, 200))}
-    match kind:
-        case Kind.OLD_VERSION:
-            data["n"] = data.pop("count")
-        case Kind.FILTERED:
-            data["note"] = "drop"
-        case Kind.RULE_RAISES:
-            data["note"] = "explode"
-        case Kind.NUL:
-            data["note"] = "a\x00b"
-        case Kind.MISFIT:
-            data["count"] = "many"
-        case Kind.NO_OBJECT:
-            data = [number]
-        case Kind.TOO_DEEP:
-            data["note"] = _nest(100)
-        case Kind.REFUSED:
-            data["note"] = UNWANTED
-        case _:
-            pass
-    raw = payload.encode(data)
+    version = _VERSIONS.get(kind, 2)
+    data: Any = {"device": device, "count": number, "note": _NOTES.get(kind, "x" * rng.choice((0, 0, 10, 200)))}
+    if kind is Kind.OLD_VERSION:
+        data["n"] = data.pop("count")
+    if kind is Kind.MISFIT:
+        data["count"] = "many"
+    raw = payload.encode([number] if kind is Kind.NO_OBJECT else data)
     if kind is Kind.HUGE_NUMBER:
-        raw = raw.replace(str(number).encode(), b"%de400" % (number + 1))
+        raw = raw.replace(b"%d" % number, b"%de400" % number)
     envelope = Envelope(
         id=event_id,
         source=source,
@@ -170,21 +156,24 @@ def make(stream: str, kind: Kind, number: int, rng: Random, *, event_id: str | N
         schemaversion=version,
         data=msgspec.Raw(raw),
     )
-    value = msgspec.json.encode(envelope)
+    value = _spoilt(kind, msgspec.json.encode(envelope), number)
+    return Spec(stream, kind, source, event_id, version, data, raw.decode(), device.encode(), value)
+
+
+def _spoilt(kind: Kind, value: bytes, number: int) -> bytes:
     match kind:
         case Kind.NOT_JSON:
-            value = b"nonsense %d" % number
+            return b"nonsense %d" % number
         case Kind.NO_ENVELOPE:
-            value = b'{"n":%d}' % number
+            return b'{"n":%d}' % number
         case Kind.TRUNCATED:
-            value = value[:-3]
+            return value[:-3]
         case Kind.NOT_UTF8:
-            value = value.replace(b'"note":"', b'"note":"\xff')
+            return value.replace(b'"note":"', b'"note":"\xff')
         case Kind.NAIVE_TIME:
-            value = value.replace(b'05Z"', b'05"')
+            return value.replace(b'05Z"', b'05"')
         case _:
-            pass
-    return Spec(stream, kind, source, event_id, version, data, raw.decode(), device.encode(), value)
+            return value
 
 
 def _nest(levels: int) -> list[Any]:
@@ -192,3 +181,13 @@ def _nest(levels: int) -> list[Any]:
     for _ in range(levels):
         nest = [nest]
     return nest
+
+
+_VERSIONS = {Kind.OLD_VERSION: 1, Kind.UPCAST_RAISES: 1, Kind.FUTURE_VERSION: 3, Kind.UNKNOWN_VERSION: 9}
+_NOTES: Mapping[Kind, Any] = {
+    Kind.FILTERED: "drop",
+    Kind.RULE_RAISES: "explode",
+    Kind.REFUSED: UNWANTED,
+    Kind.NUL: "a\x00b",
+    Kind.TOO_DEEP: _nest(100),
+}

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Any, TypeVar
@@ -74,6 +75,8 @@ class World:
         self.processes: list[Process] = []
         self.peace = False
         self.restart_at_peace = False
+        self.upheavals = 0
+        """How often a topic went or came, or the sink was set back."""
         self.settled_after = 0.0
         self._wanted = plan.consumers
         self._names = count(1)
@@ -89,7 +92,7 @@ class World:
         self.producers.begin()
         happenings = Happenings(self)
         for fault in plan.faults:
-            self.scheduler.after(fault.at, lambda fault=fault: happenings.begin(fault))  # type: ignore[misc]
+            self.scheduler.after(fault.at, partial(happenings.begin, fault))
         for _ in range(2):
             self.scheduler.after(self.rng.uniform(0.0, plan.ends_at), settling.look)
         self.scheduler.run_until(plan.ends_at)
@@ -158,6 +161,10 @@ class World:
             self.version = 3
         process.ingestion.close()
         process.die("stopped", expires=False)
+
+    def goes_on(self) -> None:
+        """Somebody outside waits for an answer."""
+        self.scheduler.run_until(self.scheduler.now + self.rng.uniform(0.0, 0.3))
 
     # -- shorthand ---------------------------------------------------------------------------------------------------
 

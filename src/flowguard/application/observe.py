@@ -98,10 +98,9 @@ class Observer:
         return nlargest(limit, rows, key=lambda row: str(row["ingested_at"]))
 
     def _stream(self, event_type: EventType) -> StreamStatus:
-        # What ends a record's way is read before what begins it: then nothing has landed that is not logged.
-        summary = self._ledger.summary(event_type)
+        # Positions, then rows, then what is logged: whoever sees no lag sees all rows that were logged by then, and
+        # never more rows than records.
         known = [one for one in self._ledger.positions() if one.partition.topic == event_type.topic]
-        dead = sum(len(self._dead_letters.offsets(one.partition, one.incarnation)) for one in known)
         described = self._log.describe(event_type.topic, self._group)
         spans = () if described is None else described.spans
         topic_id = None if described is None else described.topic_id
@@ -116,6 +115,8 @@ class Observer:
                 lag += span.next_offset - start
                 age = self._age(span, start)
                 oldest = age if oldest is None else max(oldest, age or 0.0)
+        dead = sum(len(self._dead_letters.offsets(one.partition, one.incarnation)) for one in known)
+        summary = self._ledger.summary(event_type)
         return StreamStatus(
             topic=event_type.topic,
             logged=gone + sum(len(self._log.logged(span.partition)) for span in spans),
