@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowguard import Catalog, Consumer, Container, EventType, Settings
+from flowguard import Catalog, Embedded, EventType, Settings
 
 
 class Reading(BaseModel):
@@ -26,13 +26,13 @@ class Reading(BaseModel):
 
 
 catalog = Catalog([EventType("readings", Reading, key="sensor")])
-pipeline = Container(settings=Settings(data_dir=Path("readings-data")), catalog=catalog)
+pipeline = Embedded(catalog, Settings(data_dir=Path("readings-data")))
 
 
 async def take(request: Request) -> JSONResponse:
     """Publish an event. Answered 202, it survives a power cut; sent again with the same event_id, it lands once."""
     event = {"sensor": request.path_params["sensor"], **request.query_params}
-    [result] = (await request.state.publish.publish([event], "readings")).results
+    [result] = (await pipeline.publish([event], "readings")).results
     if result.errors:
         return JSONResponse({one.pointer: one.message for one in result.errors}, 422)
     return JSONResponse({"event_id": result.event_id, "verdict": result.verdict}, 202)
@@ -40,23 +40,15 @@ async def take(request: Request) -> JSONResponse:
 
 def show(request: Request) -> JSONResponse:
     """Read the rows that landed last. The same columns are there for any SQL, in readings-data/warehouse.db."""
-    rows = request.state.observer.recent("readings", limit=100, where={"sensor": request.path_params["sensor"]})
+    rows = pipeline.recent("readings", limit=100, where={"sensor": request.path_params["sensor"]})
     return JSONResponse([{"celsius": row["celsius"], "at": str(row["occurred_at"])} for row in rows])
 
 
 @asynccontextmanager
-async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
-    """Make the tables, ingest in the background for as long as the service runs, and drain at the end."""
-    with pipeline.closing():
-        pipeline.migrate()
-        pipeline.event_log().ensure(pipeline.topics())
-        publisher = pipeline.publisher()
-        consumer = Consumer(pipeline.ingestion)
-        consumer.start()
-        yield {"publish": pipeline.publish(publisher=publisher), "observer": pipeline.observer()}
-        await publisher.close()
-        consumer.stop()
-        consumer.join(timeout_s=20)
+async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    """Ingest in the background for as long as the service runs, and drain at the end."""
+    async with pipeline:
+        yield
 
 
 app = Starlette(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowguard.application.audit import Auditor
     from flowguard.application.ingest import Ingestion, IngestPorts
     from flowguard.application.observe import Observer
-    from flowguard.application.publish import Publish
+    from flowguard.application.publish import EventResult, Publish, PublishReport, Verdict
     from flowguard.container import Container
     from flowguard.domain.batching import BatchPolicy, FlowPolicy
     from flowguard.domain.catalog import BUILT_IN, Catalog, EventType
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from flowguard.domain.errors import ConfigurationError, FlowGuardError, PermanentError, RetryPolicy, TransientError
     from flowguard.domain.events import Click, Order
     from flowguard.entrypoints.consumer import Consumer
+    from flowguard.entrypoints.embedded import Embedded
     from flowguard.settings import Settings
 
 _HOMES = {
     "application.audit": ("Auditor",),
     "application.ingest": ("Ingestion", "IngestPorts"),
     "application.observe": ("Observer",),
-    "application.publish": ("Publish",),
+    "application.publish": ("EventResult", "Publish", "PublishReport", "Verdict"),
     "container": ("Container",),
     "domain.batching": ("BatchPolicy", "FlowPolicy"),
     "domain.catalog": ("BUILT_IN", "Catalog", "EventType"),
@@ -36,6 +37,7 @@ _HOMES = {
     "domain.errors": ("ConfigurationError", "FlowGuardError", "PermanentError", "RetryPolicy", "TransientError"),
     "domain.events": ("Click", "Order"),
     "entrypoints.consumer": ("Consumer",),
+    "entrypoints.embedded": ("Embedded",),
     "settings": ("Settings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -45,7 +47,9 @@ __all__ = [  # noqa: RUF022  # grouped by what they are for
     # an event type of your own
     "BUILT_IN", "Catalog", "Click", "EventType", "Order",
     # a pipeline in your service
-    "Container", "Consumer", "Settings", "Publish", "Ingestion", "IngestPorts", "Observer", "Auditor",
+    "Embedded", "EventResult", "PublishReport", "Settings", "Verdict",
+    # or its parts
+    "Auditor", "Consumer", "Container", "IngestPorts", "Ingestion", "Observer", "Publish",
     # how it behaves
     "BatchPolicy", "DeadLetterPolicy", "FlowPolicy", "RetryPolicy",
     # what went wrong
