@@ -111,6 +111,11 @@ class Desk:
     def post(self, events: Sequence[object], event_type: str | None = "clicks") -> PublishReport:
         return asyncio.run(self.publish.publish(events, event_type))
 
+    @property
+    def count(self) -> int:
+        """How many records there are, in all topics."""
+        return sum(one.next_offset for topic in self.log.topics.values() for one in topic.partitions)
+
     def runs(self, event_type: str = "clicks") -> list[RecordRun]:
         topic = CATALOG.named(event_type)
         assert topic is not None

@@ -20,7 +20,7 @@ def same(data: Data) -> Data:
     return data
 
 
-def booking(**changes: Any) -> EventType:
+def booking(**changes: Any) -> EventType:  # noqa: ANN401  # some of them are wrong on purpose
     return EventType(**{"name": "bookings", "model": Booking, "key": "user_id", **changes})
 
 

@@ -60,7 +60,7 @@ def test_a_time_that_is_none_in_utc_is_refused_like_any_other_fault(moment: str)
         {"time": "yesterday"}, {"time": 1_767_323_045}, {"schemaversion": 0}, {"schemaversion": 2**31},
         {"schemaversion": "1"}, {"specversion": "0.3"}, {"subject": 1}, {"data": ABSENT},
     ],
-    ids=lambda changes: ",".join(changes),
+    ids=",".join,
 )  # fmt: skip
 def test_an_envelope_with_a_fault_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
@@ -112,7 +112,7 @@ def test_an_order_out_of_json_is_exact_where_doubles_are_not() -> None:
     ids=str,
 )  # fmt: skip
 def test_an_order_with_a_fault_is_refused(changes: dict[str, object]) -> None:
-    assert Order.model_validate(ORDER)
+    Order.model_validate(ORDER)
     with pytest.raises(ValidationError):
         Order.model_validate({**ORDER, **changes})
 

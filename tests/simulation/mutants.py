@@ -1,12 +1,12 @@
 """Deliberately broken parts: the simulation is worth something only as far as it catches them.
 
-The first ones are made up. The last ones are bugs that it found, put back.
+These are made up. Bugs that it found are put back in `found.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flowguard.adapters.memory import MemoryEventSink
 from flowguard.application.ingest import Ingestion
@@ -15,8 +15,8 @@ from flowguard.domain.batching import Batch
 from flowguard.domain.dead_letters import Rejection
 from flowguard.domain.decisions import Commit, DeadLetters, Decision, Write
 from flowguard.domain.decoding import Decoded
-from flowguard.domain.errors import FencedError, PermanentError, TransientError, UnknownOutcomeError
-from flowguard.domain.ingestion import Assignment, Claim, RecordRun, TopicPartition
+from flowguard.domain.errors import PermanentError, TransientError, UnknownOutcomeError
+from flowguard.domain.ingestion import Claim, RecordRun, TopicPartition
 from flowguard.domain.ingestor import Ingestor
 from flowguard.domain.rows import Move
 from tests.simulation.warehouse import SimWarehouse
@@ -149,70 +149,32 @@ class DoesNotFence(MemoryEventSink):
         return False
 
 
-class SpinsWhileReadingIsHeld(Ingestion):
-    """Bug 1: with nothing under way, it did not wait at all where it should have waited."""
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A broken part, and the faults that show it soonest. It has to be caught within `within` seeds."""
 
-    def _collect(self, timeout_s: float) -> None:
-        if self._ports.worker.pending:
-            super()._collect(timeout_s)
-
-
-class SpinsAfterAnOldDelay(Ingestion):
-    """Bug 2: the delay of a claim or a commit that nobody wanted any more kept the loop awake for ever."""
-
-    def _wait(self) -> float:
-        delays = self._attempts._not_before.values()
-        return max(0.0, min([super()._wait(), *(at - self._now() for at in delays)]))
-
-    def _fenced(self, error: FencedError) -> None:
-        super()._fenced(error)
-        self._attempts.failed("claim", error)
+    parts: Parts
+    faults: tuple[str, ...]
+    within: int = 50
 
 
-class StartsWhereTheGroupCommitted(Ingestion):
-    """Bug 3: where the sink had no position (any more), it read on from where the group was."""
-
-    def _claimed(self, wanted: Sequence[Assignment], claims: Sequence[Claim]) -> None:
-        source = self._ports.source
-        unknown = {claim.partition for claim in claims if claim.next_offset is None}
-        resume = source.resume
-        source.resume = lambda starts: resume(  # type: ignore[method-assign]
-            {place: None if place in unknown else start for place, start in starts.items()}
-        )
-        try:
-            super()._claimed(wanted, claims)
-        finally:
-            del source.resume
-
-
-class ReadsBelowThePosition(Ingestor):
-    """Bug 4: what came a second time, from below the sink's position, was written as if it were new."""
-
-    def assigned(self, positions: Mapping[TopicPartition, int | None], now: float) -> list[Decision]:
-        decisions = super().assigned(positions, now)
-        for place in positions:
-            self._fed.pop(place, None)
-        return decisions
-
+_LOST_REPLIES = ("write_unknown", "dead_letters_unknown", "write_raises_bug")
+_ZOMBIES = ("frozen_with_write", "frozen", "write_lands_late", "expired")
 
 MUTANTS = {
-    "commits early": Parts(ingestor=CommitsEarly),
-    "commits with the dead letters": Parts(ingestor=CommitsWithTheDeadLetters),
-    "forgets the incarnation": Parts(warehouse=ForgetsIncarnation),
-    "forgets the incarnation in ids": Parts(writer=ForgetsIncarnationInIds),
-    "dead-letters a transient error": Parts(ingestor=DeadLettersTransient),
-    "trusts a lost reply": Parts(ingestor=TrustsLostReply),
-    "forgets dead letters": Parts(ingestor=ForgetsDeadLetters),
-    "forgets to exclude": Parts(ingestor=ForgetsToExclude),
-    "drops the second half": Parts(ingestor=DropsSecondHalf),
-    "ignores lost": Parts(ingestion=IgnoresLost),
-    "ignores a storm": Parts(ingestor=IgnoresStorm),
-    "never pauses": Parts(ingestor=NeverPauses),
-    "oversleeps": Parts(ingestor=Oversleeps),
-    "assumes offset + 1": Parts(ingestor=AssumesOffsetPlusOne),
-    "does not fence": Parts(sink=DoesNotFence),
-    "bug 1": Parts(ingestion=SpinsWhileReadingIsHeld),
-    "bug 2": Parts(ingestion=SpinsAfterAnOldDelay),
-    "bug 3": Parts(ingestion=StartsWhereTheGroupCommitted),
-    "bug 4": Parts(ingestor=ReadsBelowThePosition),
+    "commits early": Mutant(Parts(ingestor=CommitsEarly), ()),
+    "commits with the dead letters": Mutant(Parts(ingestor=CommitsWithTheDeadLetters), ("dead_letters_unknown",)),
+    "forgets the incarnation": Mutant(Parts(warehouse=ForgetsIncarnation), ("topic_made_again",)),
+    "forgets the incarnation in ids": Mutant(Parts(writer=ForgetsIncarnationInIds), ("topic_made_again",)),
+    "dead-letters a transient error": Mutant(Parts(ingestor=DeadLettersTransient), ("sink_down", "write_unknown")),
+    "trusts a lost reply": Mutant(Parts(ingestor=TrustsLostReply), _LOST_REPLIES),
+    "forgets dead letters": Mutant(Parts(ingestor=ForgetsDeadLetters), ("dead_letters_down",)),
+    "forgets to exclude": Mutant(Parts(ingestor=ForgetsToExclude), ("dead_letters_down",)),
+    "drops the second half": Mutant(Parts(ingestor=DropsSecondHalf), ("dead_letters_down",)),
+    "ignores lost": Mutant(Parts(ingestion=IgnoresLost), _ZOMBIES),
+    "ignores a storm": Mutant(Parts(ingestor=IgnoresStorm), ()),
+    "never pauses": Mutant(Parts(ingestor=NeverPauses), ("sink_slow",)),
+    "oversleeps": Mutant(Parts(ingestor=Oversleeps), ()),
+    "assumes offset + 1": Mutant(Parts(ingestor=AssumesOffsetPlusOne), ("offsets_skipped",)),
+    "does not fence": Mutant(Parts(sink=DoesNotFence), _ZOMBIES),
 }

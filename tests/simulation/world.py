@@ -103,6 +103,14 @@ class World:
             process.leaving = True
         self._wait_until(lambda: not self.processes, "every consumer left")
         settling.check_all()
+        self._check_faults()
+
+    def _check_faults(self) -> None:
+        """Every planned fault happened, or is counted as one that found nobody to happen to."""
+        planned = Counter(fault.kind for fault in self.plan.faults)
+        told = Counter({kind: self.faults.fired[kind] + self.faults.unfired[kind] for kind in planned})
+        if planned != told:
+            raise Violation("the simulation accounts for its faults", f"{planned} is not {told}")
 
     def _make_peace(self) -> None:
         """From here on nothing goes wrong any more; what is broken is mended in bounded time."""

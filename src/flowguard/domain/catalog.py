@@ -56,7 +56,7 @@ class EventType:
             raise CatalogError(f"topic {self.topic!r} of {self.name}: use letters, digits, '.', '_' and '-'")
         if self.key not in self.model.model_fields:
             raise CatalogError(f"key {self.key!r} of {self.name} is no field of {self.model.__name__}")
-        if self.partitions < 1 or self.version < 1:
+        if self.partitions < 1 or min((self.version, *self.upcasters)) < 1:
             raise CatalogError(f"{self.name} needs at least 1 partition, and versions count from 1")
         expected = set(range(min(self.upcasters, default=self.version), self.version))
         if set(self.upcasters) != expected:

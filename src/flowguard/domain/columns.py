@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
 from operator import attrgetter
@@ -18,7 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 class Kind(StrEnum):
     """What a column holds; each sink has its own SQL type and value for it.
 
-    The Python values are str, int, float, Decimal, bool, datetime (UTC) and, for JSON, str.
+    The Python values are str, int, float, Decimal, bool, datetime (UTC; a naive one is taken for it) and, for JSON, str.
     """
 
     TEXT = "text"
@@ -62,7 +62,6 @@ _PLAIN: dict[object, Kind] = {
     float: Kind.REAL,
     Decimal: Kind.DECIMAL,
     bool: Kind.BOOLEAN,
-    datetime: Kind.TIMESTAMP,
 }
 _AS_TEXT = (UUID, date)
 
@@ -102,6 +101,10 @@ def _convert(row: tuple[Any, ...], converters: dict[int, Callable[[Any], Any]]) 
     return tuple(changed)
 
 
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def _kind(  # noqa: PLR0911  # one return a kind reads as the table that it is
     annotation: Any,  # noqa: ANN401  # annotations can be anything
 ) -> tuple[Kind, Callable[[Any], Any] | None]:
@@ -114,6 +117,8 @@ def _kind(  # noqa: PLR0911  # one return a kind reads as the table that it is
             return _kind(some[0])
     if annotation in _PLAIN:
         return _PLAIN[annotation], None
+    if annotation is datetime:
+        return Kind.TIMESTAMP, _utc
     if get_origin(annotation) is Literal and all(isinstance(one, str) for one in get_args(annotation)):
         return Kind.TEXT, None
     if isinstance(annotation, type):

@@ -31,7 +31,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         if self.time.tzinfo is not UTC:
-            msgspec.structs.force_setattr(self, "time", self.time.astimezone(UTC))
+            try:
+                utc = self.time.astimezone(UTC)
+            except OverflowError as error:  # the first and the last hours of the calendar
+                raise ValueError(f"the time {self.time.isoformat()} is out of range in UTC") from error
+            msgspec.structs.force_setattr(self, "time", utc)
 
 
 class Model(BaseModel):

@@ -59,9 +59,9 @@ BAD_EVENTS = {
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
 @pytest.mark.parametrize("path", ["/v1/events/clicks", "/v1/events"])
 def test_what_is_not_json_is_a_400(shared: Gateway, body: bytes, path: str) -> None:
-    before = len(shared.logged())
+    before = shared.desk.count
     shared.post(body, path).check_problem(400, "not-json")
-    assert len(shared.logged()) == before
+    assert shared.desk.count == before
     shared.check_alive()
 
 
@@ -80,20 +80,20 @@ def test_an_empty_batch_is_a_422(shared: Gateway) -> None:
 
 @pytest.mark.parametrize(("body", "pointer"), BAD_EVENTS.values(), ids=BAD_EVENTS)
 def test_a_bad_event_alone_is_a_422(shared: Gateway, body: bytes, pointer: str) -> None:
-    before = len(shared.logged())
+    before = shared.desk.count
     answer = shared.post(body)
     answer.check_problem(422, "none-accepted")
     assert answer.pointers == [[pointer]]
     assert answer.body["detail"].startswith("The event was rejected")
     assert (answer.body["accepted"], answer.body["duplicate"], answer.body["rejected"]) == (0, 0, 1)
-    assert len(shared.logged()) == before
+    assert shared.desk.count == before
     shared.check_alive()
 
 
 @pytest.mark.parametrize(("body", "pointer"), BAD_EVENTS.values(), ids=BAD_EVENTS)
 @pytest.mark.parametrize("form", ["array", "lines"])
 def test_a_bad_event_does_not_keep_its_neighbours_out(shared: Gateway, body: bytes, pointer: str, form: str) -> None:
-    before = len(shared.logged())
+    before = shared.desk.count
     events = [click(), body, click()]
     if form == "array":
         answer = shared.post(b"[%b]" % b",".join(events))
@@ -102,7 +102,7 @@ def test_a_bad_event_does_not_keep_its_neighbours_out(shared: Gateway, body: byt
     assert answer.status == 202
     assert answer.verdicts == ["accepted", "rejected", "accepted"]
     assert answer.pointers == [[], [pointer], []]
-    assert len(shared.logged()) == before + 2
+    assert shared.desk.count == before + 2
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
@@ -243,7 +243,7 @@ def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(
     with socket.create_connection(("127.0.0.1", gateway.server.port)) as client:
         client.sendall(HEAD % (len(GOOD) + 10) + GOOD)
     gateway.check_alive()
-    assert len(gateway.logged()) == 1
+    assert gateway.desk.count == 1
     assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 
@@ -254,7 +254,7 @@ def test_more_than_was_declared_is_no_part_of_the_event(gateway: Gateway) -> Non
         while piece := client.recv(65_536):
             told += piece
     assert told.count(b"HTTP/1.1 202 ") <= 1
-    eventually(lambda: len(gateway.logged()) <= 1)
+    eventually(lambda: gateway.desk.count <= 1)
     gateway.check_alive()
 
 
