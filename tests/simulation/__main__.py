@@ -19,26 +19,31 @@ def main() -> int:
     parser.add_argument("--fail-fast", action="store_true", help="end with the first chunk that holds a failure")
     given = parser.parse_args()
     began = shown = monotonic()
-    totals = Totals()
+    totals, told = Totals(), set[int]()
     for totals in run_seeds(given.start, given.seeds, given.jobs):
         if monotonic() - shown > 10:
             shown = monotonic()
             print(
                 f"{totals.seeds} seeds, {len(totals.broken)} failed, {shown - began:.0f} s", file=sys.stderr, flush=True
             )
-        if totals.broken and given.fail_fast:
+        for seed in sorted(totals.broken.keys() - told):
+            _tell(seed, totals.broken[seed], verbose=given.verbose)
+        told.update(totals.broken)
+        if told and given.fail_fast:
             break
-    for seed, broken in sorted(totals.broken.items()):
-        print(f"seed {seed}: {broken}\n    python -m tests.simulation --start {seed} --seeds 1 --verbose")
-        if given.verbose:
-            for when, *what in run_seed(seed).trace:
-                print(f"    {when:>10.4f}  {' '.join(map(str, what))}")
     print(_table(totals))
     print(
         f"{totals.seeds} seeds, {totals.records} records, {len(totals.broken)} failed, {monotonic() - began:.1f} s;"
         f" at most {totals.slowest_settling:.1f} simulated s to settle"
     )
     return 1 if totals.broken else 0
+
+
+def _tell(seed: int, broken: str, *, verbose: bool) -> None:
+    print(f"seed {seed}: {broken}\n    python -m tests.simulation --start {seed} --seeds 1 --verbose", flush=True)
+    if verbose:
+        for when, *what in run_seed(seed).trace:
+            print(f"    {when!s:>12}  {' '.join(map(str, what))}")
 
 
 def _table(totals: Totals) -> str:

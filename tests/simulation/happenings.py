@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -156,28 +155,32 @@ class Happenings:
         return done
 
     def _sink_set_back(self, fault: Fault) -> bool | None:
-        """Restored from a backup: rows and positions go back together. A backup is made where there is none."""
-        world, house = self._world, self._world.warehouse
+        """Restored from a backup, rows and positions together: at once, or from a backup that is made now, later on."""
+        if self._usable_backups() and fault.pick > 0.2:
+            self._restore(fault.pick)
+            return True
+        house = self._world.warehouse
+        self._backups.append(copy.deepcopy((house._tables, house.positions, house._topic_ids)))
+        self._world.faults.arm(fault)
+        self._world.scheduler.after(fault.lasts_s, self._sink_set_back_later)
+        return None
+
+    def _sink_set_back_later(self) -> None:
+        if self._usable_backups() and (fault := self._world.faults.take("sink_set_back")):
+            self._restore(fault.pick)
+
+    def _usable_backups(self) -> bool:
         # A backup that is older than a making of the topic is none: see docs/simulation.md.
-        self._backups = [one for one in self._backups if one[2] == house._topic_ids]
-        if not self._backups or fault.pick < 0.2:
-            self._backups.append(copy.deepcopy((house._tables, house.positions, house._topic_ids)))
-            again = replace(fault, pick=0.2 + fault.pick * 0.8)
-            world.scheduler.after(fault.lasts_s, lambda: self._sink_set_back_at_last(again))
-            return None
-        backup = self._backups[int(fault.pick * len(self._backups))]
-        house._tables, house.positions, house._topic_ids = copy.deepcopy(backup)
+        self._backups = [one for one in self._backups if one[2] == self._world.warehouse._topic_ids]
+        return bool(self._backups)
+
+    def _restore(self, pick: float) -> None:
+        world, house = self._world, self._world.warehouse
+        house._tables, house.positions, house._topic_ids = copy.deepcopy(self._backups[int(pick * len(self._backups))])
         world.note("world", "sink set back")
         world.oracle.set_back()
         world.restart_at_peace = True
         world.upheavals += 1
-        return True
-
-    def _sink_set_back_at_last(self, fault: Fault) -> None:
-        if self._world.peace:
-            self._world.faults.unfired[fault.kind] += 1
-        else:
-            self.begin(fault)
 
     # -- by people ---------------------------------------------------------------------------------------------------
 

@@ -155,7 +155,7 @@ class Mutant:
 
     parts: Parts
     faults: tuple[str, ...]
-    within: int = 50
+    within: int = 100
 
 
 _LOST_REPLIES = ("write_unknown", "dead_letters_unknown", "write_raises_bug")

@@ -18,7 +18,8 @@ from pydantic import BaseModel, TypeAdapter
 class Kind(StrEnum):
     """What a column holds; each sink has its own SQL type and value for it.
 
-    The Python values are str, int, float, Decimal, bool, datetime (UTC; a naive one is taken for it) and, for JSON, str.
+    The Python values are str, int, float, Decimal, bool, datetime and, for JSON, str. A datetime is in UTC,
+    and one without a timezone is taken for UTC.
     """
 
     TEXT = "text"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -87,8 +87,9 @@ class _TypeReader:
             models, dropped = self._filter(run.partition, readable, models, into.rejections)
             if dropped:
                 into.filtered.append(Filtered(self._type, run.partition, incarnation, dropped))
-        if models:
-            values = self._rows(run.partition, incarnation, readable, models, now)
+        fields = self._fields(run.partition, readable, models, into.rejections)
+        if fields:
+            values = self._rows(run.partition, incarnation, readable, fields, now)
             into.rows.append(Rows(self._type, run.partition, incarnation, readable.offsets, values))
 
     def _unwrap(self, run: RecordRun, skipped: set[int], incarnation: int, bad: list[Rejection]) -> _Readable:
@@ -180,36 +181,34 @@ class _TypeReader:
         try:
             return self._many.validate_python(found.data)
         except ValidationError as error:
-            reasons: dict[int, list[str]] = {}
-            for one in error.errors(include_url=False, include_context=False, include_input=False):
-                where, what = one["loc"][1:], one["msg"]
-                reasons.setdefault(int(one["loc"][0]), []).append(f"/{'/'.join(map(str, where))}: {what}")
-            faults = {index: "; ".join(texts) for index, texts in reasons.items()}
-            return self._without(place, found, faults, bad, self._many.validate_python)
-        except Exception:  # noqa: BLE001  # a validator's own bug; found below, record by record
-            return self._one_by_one(place, found, bad)
-
-    def _one_by_one(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> list[Any]:
-        faults: dict[int, str] = {}
-        for index, data in enumerate(found.data):
-            try:
-                self._many.validate_python([data])
-            except Exception as error:  # noqa: BLE001  # see _validate
-                faults[index] = f"{type(error).__name__}: {error}"
-        return self._without(place, found, faults, bad, self._many.validate_python)
-
-    def _without(
-        self,
-        place: TopicPartition,
-        found: _Readable,
-        faults: dict[int, str],
-        bad: list[Rejection],
-        validate: Any,  # noqa: ANN401
-    ) -> list[Any]:
+            faults = _faults(error)
+        except Exception:  # noqa: BLE001  # a validator's own bug; found record by record
+            return self._validate_one_by_one(place, found, bad)
         for index, text in faults.items():
             bad.append(_reject(place, found.offsets[index], Reason.INVALID, text, found.envelopes[index].id))
         _keep_only(found, [index for index in range(len(found.offsets)) if index not in faults])
-        return validate(found.data)  # type: ignore[no-any-return]
+        try:
+            return self._many.validate_python([self._open(envelope) for envelope in found.envelopes])
+        except Exception:  # noqa: BLE001  # a validator that does not say the same twice
+            return self._validate_one_by_one(place, found, bad)
+
+    def _validate_one_by_one(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> list[Any]:
+        models: list[Any] = []
+        good: list[int] = []
+        for index, envelope in enumerate(found.envelopes):
+            try:
+                models += self._many.validate_python([self._open(envelope)])
+                good.append(index)
+            except Exception as error:  # noqa: BLE001  # see _validate
+                text = _faults(error)[0] if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+                bad.append(_reject(place, found.offsets[index], Reason.INVALID, text, envelope.id))
+        _keep_only(found, good)
+        return models
+
+    def _open(self, envelope: Envelope) -> object:
+        """A payload that could be opened before, as it was then: a validator may have changed what it was given."""
+        data: object = payload.decode(bytes(envelope.data))
+        return self._type.upcast(data, envelope.schemaversion) if isinstance(data, dict) else data
 
     def _filter(
         self, place: TopicPartition, found: _Readable, models: list[Any], bad: list[Rejection]
@@ -227,16 +226,43 @@ class _TypeReader:
         _keep_only(found, wanted)
         return [models[index] for index in wanted], dropped
 
+    def _fields(
+        self, place: TopicPartition, found: _Readable, models: Sequence[Any], bad: list[Rejection]
+    ) -> list[tuple[Any, ...]]:
+        """The models' column values. A model that cannot tell them is taken out of `found`."""
+        try:
+            return list(self._columns(models))
+        except Exception:  # noqa: BLE001  # a user's serializer; whatever it raises, it costs its record only
+            fields: list[tuple[Any, ...]] = []
+            good: list[int] = []
+        for index, model in enumerate(models):
+            try:
+                fields += list(self._columns([model]))
+                good.append(index)
+            except Exception as error:  # noqa: BLE001  # as above
+                text = f"its columns cannot be told: {type(error).__name__}: {error}"
+                bad.append(_reject(place, found.offsets[index], Reason.INVALID, text, found.envelopes[index].id))
+        _keep_only(found, good)
+        return fields
+
     def _rows(
-        self, place: TopicPartition, incarnation: int, found: _Readable, models: Sequence[Any], now: datetime
+        self, place: TopicPartition, incarnation: int, found: _Readable, columns: list[tuple[Any, ...]], now: datetime
     ) -> list[Row]:
         name, topic, partition = self._type.name, place.topic, place.partition
-        columns: Iterable[tuple[Any, ...]] = self._columns(models)
         return [
             (e.id, name, e.schemaversion, topic, incarnation, partition, offset, e.source, ingestion_id, e.subject,
              e.time, now, str(e.data, "utf-8"), *fields)
             for e, offset, ingestion_id, fields in zip(found.envelopes, found.offsets, found.ids, columns, strict=True)
         ]  # fmt: skip
+
+
+def _faults(error: ValidationError) -> dict[int, str]:
+    """What is wrong, by index in the list that was validated."""
+    reasons: dict[int, list[str]] = {}
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        where, what = one["loc"][1:], one["msg"]
+        reasons.setdefault(int(one["loc"][0]), []).append(f"/{'/'.join(map(str, where))}: {what}")
+    return {index: "; ".join(texts) for index, texts in reasons.items()}
 
 
 def _keep_only(found: _Readable, indexes: list[int]) -> None:

@@ -134,7 +134,7 @@ def running(
     catalog: Catalog = CATALOG,
     parts: Mapping[str, Check] | None = None,
     drain_s: float = DEADLINE_S,
-    **settings: Any,
+    settings: Settings | None = None,
 ) -> Iterator[Gateway]:
     desk, watcher, closed = Desk(), Watcher(), list[str]()
 
@@ -142,7 +142,7 @@ def running(
         closed.append("publisher")
 
     app = create_app(
-        catalog, Settings(**settings), desk.publish, watcher, SystemClock(), parts=parts, on_shutdown=close
+        catalog, settings or Settings(), desk.publish, watcher, SystemClock(), parts=parts, on_shutdown=close
     )
     server = GatewayServer(app, "127.0.0.1", 0, drain_s=drain_s)
     stop, ready = threading.Event(), threading.Event()

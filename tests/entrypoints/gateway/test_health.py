@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
-
-import pytest
+from typing import TYPE_CHECKING
 
 from flowguard.domain.errors import ConfigurationError, TransientError
 from flowguard.entrypoints.gateway import health
 from tests.entrypoints.gateway.running import DEADLINE_S, running
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_all_is_well() -> None:

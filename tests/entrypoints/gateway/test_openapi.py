@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from flowguard.entrypoints.gateway.openapi import document
 from flowguard.entrypoints.gateway.problems import KINDS
+from flowguard.settings import Settings
 from tests.application.publishing import CATALOG
 from tests.entrypoints.gateway.running import DEADLINE_S, GOOD, Gateway, running
 
@@ -26,7 +27,7 @@ REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "http.m
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Gateway]:
-    with running(max_body_bytes=1 << 20) as gateway:
+    with running(settings=Settings(max_body_bytes=1 << 20)) as gateway:
         yield gateway
 
 

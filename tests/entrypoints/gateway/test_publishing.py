@@ -13,6 +13,7 @@ import pytest
 from flowguard.adapters.system.event_ids import Uuid7
 from flowguard.domain.errors import BackpressureError, ConfigurationError, TransientError, UnknownOutcomeError
 from flowguard.ports.publisher import NewRecord, Receipt
+from flowguard.settings import Settings
 from tests.application.publishing import CLICK, click
 from tests.entrypoints.gateway.running import GOOD, Gateway, eventually, running
 
@@ -184,7 +185,7 @@ def test_a_page_of_the_gateways_own_may_post(gateway: Gateway) -> None:
 
 def test_an_origin_of_the_settings_may_post_and_read_the_answer() -> None:
     shop = "https://shop.example"
-    with running(cors_origins=(shop,)) as gateway:
+    with running(settings=Settings(cors_origins=(shop,))) as gateway:
         asked = {
             "Origin": shop,
             "Access-Control-Request-Method": "POST",

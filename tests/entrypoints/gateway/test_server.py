@@ -48,9 +48,8 @@ def test_a_taken_port_is_one_clear_line() -> None:
         port = other.getsockname()[1]
         with pytest.raises(ConfigurationError) as raised:
             GatewayServer(app, "127.0.0.1", port)  # type: ignore[arg-type]
-    assert str(raised.value) == (
-        f"port {port} on 127.0.0.1 is taken: stop what listens there, or choose another one with --port (0: any free one)"
-    )
+    told = "stop what listens there, or choose another one with --port (0: any free one)"
+    assert str(raised.value) == f"port {port} on 127.0.0.1 is taken: {told}"
 
 
 def test_a_host_that_is_not_here_is_one_clear_line() -> None:
@@ -68,8 +67,7 @@ def test_a_request_under_way_is_finished_before_it_stops() -> None:
 
         async def slow(topic: str, records: Sequence[NewRecord]) -> Receipt:
             begun.set()
-            while not let_go.is_set():
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(let_go.wait, DEADLINE_S)
             return await inner(topic, records)
 
         gateway.desk.broken.inner.publish = slow  # type: ignore[method-assign]

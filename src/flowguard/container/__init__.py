@@ -1,0 +1,160 @@
+"""The only room where adapters meet the rest: ports by URL scheme, use cases by name.
+
+No adapter is imported before it is chosen, and nothing connects when the container is made. What it makes is closed
+with `closing()`. A factory makes a new adapter at every call, because most may be used by one thread at a time.
+
+    container = Container(settings=Settings())
+    with container.closing():
+        print(container.observer().status())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from dependency_injector import containers, providers
+
+from flowguard.application.audit import Auditor
+from flowguard.application.catalogs import load_catalog
+from flowguard.application.observe import Observer
+from flowguard.application.relay import DeadLetterReplay
+from flowguard.application.replay import Replayer, ReplayPorts
+from flowguard.container import memory, sqlite, use_cases
+from flowguard.container.choosing import closed_by, scheme_in_force, topics_of
+from flowguard.domain.catalog import Catalog
+from flowguard.settings import Settings
+
+if TYPE_CHECKING:
+    from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryLog, MemoryWarehouse
+    from flowguard.application.ingest import Ingestion
+    from flowguard.application.publish import Publish
+    from flowguard.ports.clock import Clock
+    from flowguard.ports.dead_letters import DeadLetterQueue
+    from flowguard.ports.event_log import EventLog
+    from flowguard.ports.ledger import Ledger
+    from flowguard.ports.publisher import EventPublisher
+    from flowguard.ports.sink import EventSink
+    from flowguard.ports.source import EventSource
+    from flowguard.ports.telemetry import Telemetry
+
+__all__ = ["Container"]
+
+
+class Container(containers.DeclarativeContainer):
+    """See the module. A test, or a service that brings its own adapter, overrides a provider: `.override(...)`."""
+
+    settings: providers.Provider[Settings] = providers.Dependency(instance_of=Settings)
+    closing: providers.Provider[ExitStack] = providers.ThreadSafeSingleton(ExitStack)
+
+    catalog: providers.Provider[Catalog] = providers.ThreadSafeSingleton(load_catalog, settings.provided.catalog)
+    topics: providers.Provider[Mapping[str, int]] = providers.Callable(topics_of, catalog, settings.provided.partitions)
+    """Name to number of partitions, for `event_log().ensure`."""
+    clock: providers.Provider[Clock] = providers.ThreadSafeSingleton(use_cases.system_clock)
+    telemetry: providers.Provider[Telemetry] = providers.ThreadSafeSingleton(use_cases.log_lines)
+    migrate: providers.Provider[list[str]] = providers.Callable(sqlite.migrate_files, settings, catalog)
+
+    # The hubs of memory:// are the storage itself: one of each in a container.
+    memory_log: providers.Provider[MemoryLog] = providers.ThreadSafeSingleton(memory.log, settings)
+    memory_warehouse: providers.Provider[MemoryWarehouse] = providers.ThreadSafeSingleton(memory.warehouse)
+    memory_dead_letters: providers.Provider[MemoryDeadLetterQueue] = providers.ThreadSafeSingleton(memory.dead_letters)
+
+    _log_url = settings.provided.effective_log_url
+    _sink_url = settings.provided.effective_sink_url
+    _dead_letter_url = settings.provided.effective_dead_letter_url
+    _log_scheme = providers.Callable(scheme_in_force, _log_url, "log_url")
+    _sink_scheme = providers.Callable(scheme_in_force, _sink_url, "sink_url")
+    _dead_letter_scheme = providers.Callable(scheme_in_force, _dead_letter_url, "dead_letter_url")
+
+    publisher: providers.Provider[EventPublisher] = providers.Selector(
+        _log_scheme,
+        memory=providers.Factory(memory.publisher, memory_log),
+        sqlite=providers.Factory(sqlite.publisher, _log_url, settings),
+    )
+    """Closed by its user, in the event loop that used it."""
+    event_log: providers.Provider[EventLog] = providers.Factory(
+        closed_by,
+        closing,
+        providers.Selector(
+            _log_scheme,
+            memory=providers.Factory(memory.event_log, memory_log, settings),
+            sqlite=providers.Factory(sqlite.event_log, _log_url),
+        ),
+    )
+    source: providers.Provider[EventSource] = providers.Factory(
+        closed_by,
+        closing,
+        providers.Selector(
+            _log_scheme,
+            memory=providers.Factory(memory.source, memory_log, settings, topics),
+            sqlite=providers.Factory(sqlite.source, _log_url, settings, topics),
+        ),
+    )
+    sink: providers.Provider[EventSink] = providers.Factory(
+        closed_by,
+        closing,
+        providers.Selector(
+            _sink_scheme,
+            memory=providers.Factory(memory.sink, memory_warehouse),
+            sqlite=providers.Factory(sqlite.sink, _sink_url, catalog),
+        ),
+    )
+    ledger: providers.Provider[Ledger] = providers.Selector(
+        _sink_scheme,
+        memory=providers.Factory(memory.ledger, memory_warehouse),
+        sqlite=providers.Factory(sqlite.ledger, closing, _sink_url),
+    )
+    dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(
+        closed_by,
+        closing,
+        providers.Selector(
+            _dead_letter_scheme,
+            memory=memory_dead_letters,
+            sqlite=providers.Factory(sqlite.dead_letters, _dead_letter_url),
+        ),
+    )
+
+    _group = settings.provided.group
+    ingestion: providers.Provider[Ingestion] = providers.Factory(
+        use_cases.ingestion,
+        settings=settings,
+        catalog=catalog,
+        source=source,
+        sink=sink,
+        dead_letters=dead_letters,
+        clock=clock,
+        telemetry=telemetry,
+    )
+    publish: providers.Provider[Publish] = providers.Factory(
+        use_cases.publish,
+        settings=settings,
+        catalog=catalog,
+        publisher=publisher,
+        ledger=ledger,
+        clock=clock,
+        telemetry=telemetry,
+    )
+    """For one event loop. It leaves the publisher to its giver to close: `publish(publisher=mine)`."""
+    observer: providers.Provider[Observer] = providers.Factory(
+        Observer,
+        catalog=catalog,
+        group=_group,
+        log=event_log,
+        ledger=ledger,
+        dead_letters=dead_letters,
+        clock=clock,
+    )
+    auditor: providers.Provider[Auditor] = providers.Factory(
+        Auditor, catalog=catalog, group=_group, log=event_log, ledger=ledger, dead_letters=dead_letters
+    )
+    replayer: providers.Provider[Replayer] = providers.Factory(
+        Replayer,
+        catalog=catalog,
+        group=_group,
+        ports=providers.Factory(ReplayPorts, event_log, ledger, sink, dead_letters, clock, telemetry),
+        max_records=settings.provided.batch.max_records,
+    )
+    dead_letter_replay: providers.Provider[DeadLetterReplay] = providers.Factory(
+        DeadLetterReplay, queue=dead_letters, publisher=publisher, clock=clock
+    )
