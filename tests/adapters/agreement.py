@@ -159,7 +159,10 @@ class Side:
                 ):  # a log without transactions counts every offset as one that held a record
                     told[f"{place}: logged"] = self.log.logged(place)
                 for incarnation in (1, 2, 3):
-                    told[f"{place}@{incarnation}: offsets"] = self.ledger.offsets(event_type, place, incarnation)
+                    offsets = self.ledger.offsets(event_type, place, incarnation)
+                    told[f"{place}@{incarnation}: landed"] = offsets.landed
+                    # An offset that was both, once each, is resolved: which one is told of it makes no difference.
+                    told[f"{place}@{incarnation}: absorbed"] = offsets.duplicates | offsets.filtered
                     told[f"{place}@{incarnation}: letters"] = self.letters.offsets(place, incarnation)
         return told
 

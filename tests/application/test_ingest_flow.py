@@ -12,7 +12,6 @@ from flowguard.domain.rows import SinkBatch
 from flowguard.domain.telemetry import (
     FlowChanged,
     LineStopped,
-    PartitionsAssigned,
     PositionsCommitted,
     RecordsDeadLettered,
     RowsMerged,

@@ -58,8 +58,8 @@ def test_a_contradiction_is_told_with_how_to_mend_it(changes: dict[str, Any], to
         booking(**changes)
 
 
-@pytest.mark.parametrize("name", [column.name for column in METADATA])
-def test_a_model_may_not_have_a_field_named_as_a_metadata_column(name: str) -> None:
+@pytest.mark.parametrize("name", [*(column.name for column in METADATA), "source"])
+def test_a_model_may_not_have_a_field_that_the_envelope_takes(name: str) -> None:
     model = type("Clashing", (BaseModel,), {"__annotations__": {"user_id": str, name: str}})
     with pytest.raises(CatalogError, match=f"must not have fields named {name}"):
         booking(model=model)

@@ -10,6 +10,7 @@ from flowguard.domain.decisions import Decision
 from flowguard.domain.errors import FencedError, TransientError
 from flowguard.domain.ingestion import Assignment, Claim, Position, TopicPartition
 from flowguard.domain.ingestor import Ingestor
+from tests.simulation.plan import FAULTS
 from tests.simulation.world import Parts
 
 
@@ -85,17 +86,20 @@ class GoesOnAfterStop(Ingestion):
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A bug put back, a seed that shows it, and the rule that it breaks there."""
+    """A bug put back, a seed that shows it (with these kinds of faults), and the rule that it breaks there."""
 
     parts: Parts
     seed: int
     rule: str
+    faults: tuple[str, ...] = FAULTS
 
+
+_COMMITS_FAIL = ("log_down", "commit_unknown")
 
 BUGS = {
     "1 waits for nothing": Bug(Parts(ingestion=SpinsWhileReadingIsHeld), 34, "no busy waiting"),
-    "2 kept awake by an old delay": Bug(Parts(ingestion=SpinsAfterAnOldDelay), 25, "no busy waiting"),
-    "3 starts where the group committed": Bug(Parts(ingestion=StartsWhereTheGroupCommitted), 33, "1: nothing is lost"),
-    "4 writes below the position as new": Bug(Parts(ingestor=ReadsBelowThePosition), 279, "the sink's fast path"),
-    "5 goes on after the stop": Bug(Parts(ingestion=GoesOnAfterStop), 165, "5: a storm stops the line"),
+    "2 kept awake by an old delay": Bug(Parts(ingestion=SpinsAfterAnOldDelay), 139, "no busy waiting"),
+    "3 starts where the group committed": Bug(Parts(ingestion=StartsWhereTheGroupCommitted), 84, "1: nothing is lost"),
+    "4 writes below the position as new": Bug(Parts(ingestor=ReadsBelowThePosition), 0, "the sink's fast path"),
+    "5 goes on after the stop": Bug(Parts(ingestion=GoesOnAfterStop), 917, "5: a storm stops the line", _COMMITS_FAIL),
 }

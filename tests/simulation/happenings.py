@@ -20,7 +20,7 @@ from flowguard.domain.ingestion import IngestionId, TopicPartition
 from flowguard.ports.dead_letters import DeadLetterQueue, State, StoredDeadLetter
 from tests.simulation.plan import ARMED, WINDOWS, Fault
 from tests.simulation.process import Process
-from tests.simulation.streams import CATALOGS, NEW
+from tests.simulation.streams import CATALOGS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -95,7 +95,7 @@ class Happenings:
     def _upgrade(self, fault: Fault) -> bool:
         """A rolling deployment of consumers that know the newer schema version."""
         world = self._world
-        world.version = NEW
+        world.upgrade()
         for process in world.processes:
             world.scheduler.after(world.rng.uniform(0.0, 2.0), process.leave)
         return True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flowguard.adapters.memory import MemoryWarehouse
 from flowguard.domain.columns import METADATA
-from flowguard.domain.dead_letters import DeadLetter
+from flowguard.domain.dead_letters import DeadLetter, Reason
 from flowguard.domain.ingestion import INGESTION_ID_HEADER, Assignment, Claim, Position, TopicPartition
 from flowguard.domain.rows import Move, Row, SinkBatch
 from flowguard.ports.publisher import NewRecord, Receipt
@@ -48,6 +48,8 @@ class Oracle:
         self.records: dict[Making, dict[int, Logged]] = {}
         self.incarnations: dict[tuple[str, str], int] = {}
         self.gone: set[str] = set()
+        self.versions = {OLD}
+        """Of the consumers so far."""
         self.rows: dict[tuple[str, int, int], Row] = {}
         self.letters: dict[tuple[str, int, int], DeadLetter] = {}
         self.identities: set[tuple[str, str, str]] = set()
@@ -168,14 +170,18 @@ class Oracle:
 
     def resolved(self, logged: Logged) -> bool:
         """Landed, a duplicate of what landed, dead-lettered or filtered: now."""
-        place = logged.topic_id, logged.partition, logged.offset
+        place, fates = (logged.topic_id, logged.partition, logged.offset), self.fates(logged)
         return (
             place in self.rows
             or place in self.letters
-            or Fate.FILTERED in {logged.spec.fate(OLD), logged.spec.fate(NEW)}
-            or (logged.spec.identity in self.identities and Fate.ROW in {logged.spec.fate(OLD), logged.spec.fate(NEW)})
+            or Fate.FILTERED in fates
+            or (Fate.ROW in fates and logged.spec.identity in self.identities)
             or logged.first_id in self.ingestion_ids
         )
+
+    def fates(self, logged: Logged) -> set[Fate | Reason]:
+        """What may have become of it, by the catalogs that were in force so far."""
+        return {logged.spec.fate(version) for version in self.versions}
 
     def _see_position(self, place: TopicPartition, incarnation: int) -> None:
         making = self._making(place, incarnation)

@@ -215,7 +215,8 @@ class SimSink(EventSink):
             raise FencedError(error.partitions) from error
         except PermanentError as error:
             process.note("refused", how, *moves)
-            process.refused()
+            if how == "write":
+                process.refused()
             names = self._world.plan.sink_names
             raise PermanentError(str(error), error.rows[: {"all": None, "first": 1, "none": 0}[names]]) from error
         merged = [f"{name}+{one.inserted}/{one.duplicates}" for name, one in report.merged.items()]

@@ -78,7 +78,7 @@ class Settling:
             if logged.topic_id not in oracle.gone:
                 raise Violation("1: nothing is lost", f"{what} is nowhere")
             return
-        fates = {logged.spec.fate(OLD), logged.spec.fate(NEW)} if self._upgraded else {logged.spec.fate(OLD)}
+        fates = oracle.fates(logged)
         is_row, is_letter = place in oracle.rows, place in oracle.letters
         if is_row and Fate.ROW not in fates:
             raise Violation("only what is good lands", what)

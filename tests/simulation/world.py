@@ -30,7 +30,7 @@ from tests.simulation.process import Process
 from tests.simulation.producers import Producers
 from tests.simulation.scheduler import Scheduler, SimClock
 from tests.simulation.settling import Settling
-from tests.simulation.streams import OLD, topic_of
+from tests.simulation.streams import NEW, OLD, topic_of
 from tests.simulation.warehouse import SimWarehouse
 
 T = TypeVar("T")
@@ -158,6 +158,11 @@ class World:
             process.note("expired")
             process.source.inner.expire()
 
+    def upgrade(self) -> None:
+        """Consumers that start from now on know the newer schema version."""
+        self.version = NEW
+        self.oracle.versions.add(NEW)
+
     def line_stopped(self, process: Process, reason: str) -> None:
         """Somebody looks, mends it, and starts the consumer again."""
         process.note("line stopped", reason)
@@ -166,7 +171,7 @@ class World:
         if self._stops > 1 or self.rng.random() < 0.3:
             self.dead_letter_policy = DeadLetterPolicy(0, 0.0)
         else:
-            self.version = 3
+            self.upgrade()
         process.ingestion.close()
         process.die("stopped", expires=False)
 

@@ -101,6 +101,7 @@ class Ingestion(RebalanceListener):
             while not stop.is_set():
                 self.step()
             self.drain()
+            self._halt_if_stopped()
         finally:
             self.close()
 
@@ -208,6 +209,9 @@ class Ingestion(RebalanceListener):
         for claim in ours:
             self._unclaimed.pop(claim.partition, None)
             self._claims[claim.partition] = claim
+            if claim.next_offset is not None:
+                # A crash may have come between a write and its commit; without new records there is no other one.
+                self._uncommitted[claim.partition] = claim.next_offset
         decisions = self._machine.assigned({claim.partition: claim.next_offset for claim in ours}, self._now())
         # Where the sink has no position it has no rows, whatever was committed or read before (it may have been set
         # back to a time before its first row): all that the log keeps is to land.
@@ -361,7 +365,7 @@ class Ingestion(RebalanceListener):
             by_kind.setdefault((rejection.partition.topic, rejection.reason), []).append(rejection)
         for (topic, _), some in by_kind.items():
             example = f"{some[0].partition} offset {some[0].offset}: {some[0].error}"
-            self._tell(RecordsDeadLettered(topic, some[0].reason, len(some), example))
+            self._tell(RecordsDeadLettered(self._writer.stream_of(topic), some[0].reason, len(some), example))
         self._carry_out(self._machine.dead_lettered(decision.batch, self._now()))
 
     def _dead_letters_failed(self, decision: DeadLetters, error: Exception) -> None:

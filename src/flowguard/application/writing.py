@@ -24,7 +24,7 @@ class Landed:
 
 
 class BatchWriter:
-    """Used from the worker's thread only. Decodes a batch once, however often it comes again."""
+    """Writes from the worker's thread only. Decodes a batch once, however often it comes again."""
 
     def __init__(self, decoder: BatchDecoder, sink: EventSink, clock: Clock) -> None:
         self._decoder = decoder
@@ -52,6 +52,10 @@ class BatchWriter:
         for some in filtered:
             counts[some.event_type.name] = counts.get(some.event_type.name, 0) + len(some.offsets)
         return Landed(report, counts)
+
+    def stream_of(self, topic: str) -> str:
+        """The name of the topic's event type; of a topic that the catalog does not know, its own."""
+        return self._decoder.stream_of(topic)
 
     def _decode(self, batch: Batch, claims: Mapping[TopicPartition, Claim]) -> Decoded:
         if self._last is not None and self._last[0] == batch.number:

@@ -64,7 +64,7 @@ class EventType:
                 f"{self.name} is at version {self.version}: its upcasters must be those from "
                 f"{sorted(expected) or 'none'} without a gap, but they are from {sorted(self.upcasters) or 'none'}"
             )
-        reserved = {column.name for column in METADATA}
+        reserved = {column.name for column in METADATA} | {"source"}  # a plain event names its producer there
         clash = sorted(reserved & {column.name for column in columns_of(self.model)})
         if clash:
             raise CatalogError(f"{self.model.__name__} of {self.name} must not have fields named {', '.join(clash)}")

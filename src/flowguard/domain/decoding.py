@@ -72,10 +72,15 @@ class BatchDecoder:
                 reader.read(run, skipped, claims[run.partition].incarnation, ingested_at, decoded)
         return decoded
 
+    def stream_of(self, topic: str) -> str:
+        """The name of the topic's event type; of a topic that the catalog does not know, its own."""
+        reader = self._readers.get(topic)
+        return topic if reader is None else reader.event_type.name
+
 
 class _TypeReader:
     def __init__(self, event_type: EventType) -> None:
-        self._type = event_type
+        self.event_type = self._type = event_type
         self._envelope = msgspec.json.Decoder(Envelope)
         self._many: TypeAdapter[list[Any]] = TypeAdapter(list[event_type.model])  # type: ignore[name-defined]
         self._columns = row_reader(event_type.model)
