@@ -46,13 +46,9 @@ def events(draw: st.DrawFn, topic: str) -> bytes:
 @st.composite
 def records(draw: st.DrawFn, topic: str) -> list[NewRecord]:
     """Some of them were relayed, and carry the id of where they were first."""
-    relayed = st.none() | ids.map(lambda one: ((INGESTION_ID_HEADER, str(one).encode()),))
-    one = st.builds(
-        lambda key, value, headers: NewRecord(key, value, headers or ()),
-        keys,
-        events(topic),
-        st.one_of(st.none(), st.none(), relayed),
-    )
+    before = st.builds(IngestionId, st.just(topic), st.just(1), st.integers(0, TOPICS[topic] - 1), st.integers(0, 5))
+    relayed = before.map(lambda one: ((INGESTION_ID_HEADER, str(one).encode()),))
+    one = st.builds(NewRecord, keys, events(topic), st.sampled_from([(), (), ()]) | relayed)
     return draw(st.lists(one, min_size=1, max_size=10))
 
 
@@ -109,8 +105,9 @@ class Agreement(RuleBasedStateMachine):
         self.both(lambda side: side.commit([Position(*one) for one in ends.items()]))
 
     # Rare things are dealt out by one rule, or nothing else would ever happen.
-    @rule(data=st.data(), place=places)
-    def something_befalls(self, data: st.DataObject, place: TopicPartition) -> None:
+    @rule(target=claims, data=st.data(), place=places)
+    def something_befalls(self, data: st.DataObject, place: TopicPartition) -> MultipleResults[Claim]:
+        claimed: list[Claim] = []
         match data.draw(st.sampled_from(["crash", "restart", "skip", "skip", "truncate", "truncate", "made again"])):
             case "crash":
                 self.both(lambda side: side.restart(crash=True))
@@ -125,8 +122,11 @@ class Agreement(RuleBasedStateMachine):
                 self.both(lambda side: side.truncate(place, before))
             case _:
                 self.both(lambda side: side.make_again(place.topic))
+                self.publish(place.topic, data)
+                claimed = self.both(lambda side: side.claim("one", [one for one in PLACES if one.topic == place.topic]))
         self.both(lambda side: side.poll())
         self.both(lambda side: side.member.source.resume(dict.fromkeys(PLACES)))
+        return multiple(*claimed)
 
     # -- the sink ----------------------------------------------------------------------------------------------------
 

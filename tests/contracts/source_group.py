@@ -120,6 +120,7 @@ class SourceGroup(GroupCase):
         publish(storage, things("b"))
         self.until(lambda: P0 in member.owned, member)
         self.stays_quiet(member)
+        assert member.values() == [b"a"]
         member.source.resume({P0: None})
         self.until(lambda: member.values() == [b"a", b"b"], member)
         member.source.close()

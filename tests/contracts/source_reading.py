@@ -71,6 +71,7 @@ class SourceReading(LogCase):
         topic_with(log, storage, "a", "b")
         member = self.member(storage, P0)
         self.stays_quiet(member)
+        assert member.values() == []
         member.source.resume({P0: None})
         self.until(lambda: member.values() == [b"a", b"b"], member)
         member.source.close()

@@ -198,7 +198,7 @@ class Process:
 
     def goes(self, partitions: Iterable[TopicPartition], how: str) -> None:
         gone = tuple(partitions)
-        self.note(how, *map(str, gone))
+        self.note(how, *sorted(map(str, gone)))
         self.told += 1
         self.activity += 1
         for place in gone:

@@ -6,6 +6,7 @@ import queue
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 Outcome = Callable[[], None]
@@ -37,7 +38,10 @@ class Worker(Protocol):
 
 
 class ThreadWorker(Worker):
-    """A daemon thread: a sink that hangs for ever cannot keep the process from ending."""
+    """A daemon thread: a sink that hangs for ever cannot keep the process from ending.
+
+    What a task raises against its promise is raised by its outcome.
+    """
 
     def __init__(self, name: str) -> None:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -72,4 +76,12 @@ class ThreadWorker(Worker):
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
-            self._outcomes.put(task())
+            try:
+                outcome = task()
+            except BaseException as error:  # noqa: BLE001  # a panic of a compiled library: nobody may wait for ever
+                outcome = partial(_raise, error)
+            self._outcomes.put(outcome)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -53,6 +53,7 @@ class BatchDecoder:
 
     def __init__(self, catalog: Catalog) -> None:
         self._readers = {event_type.topic: _TypeReader(event_type) for event_type in catalog}
+        self._streams = {event_type.topic: event_type.name for event_type in catalog}
 
     def decode(self, batch: Batch, claims: dict[TopicPartition, Claim], ingested_at: datetime) -> Decoded:
         """Decode what the batch is to write (its excluded records are passed over).
@@ -74,13 +75,12 @@ class BatchDecoder:
 
     def stream_of(self, topic: str) -> str:
         """The name of the topic's event type; of a topic that the catalog does not know, its own."""
-        reader = self._readers.get(topic)
-        return topic if reader is None else reader.event_type.name
+        return self._streams.get(topic, topic)
 
 
 class _TypeReader:
     def __init__(self, event_type: EventType) -> None:
-        self.event_type = self._type = event_type
+        self._type = event_type
         self._envelope = msgspec.json.Decoder(Envelope)
         self._many: TypeAdapter[list[Any]] = TypeAdapter(list[event_type.model])  # type: ignore[name-defined]
         self._columns = row_reader(event_type.model)

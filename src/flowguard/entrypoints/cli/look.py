@@ -28,7 +28,7 @@ def status(*, data_dir: DataDir = None, as_json: Json = False) -> None:
         output.as_json(found)
         return
     output.table(
-        ("stream", "topic", "logged", "landed", "dead-lettered", "lag", "oldest unlanded", "metadata"),
+        ("stream", "topic", "logged", "landed", "dead lettered", "lag", "oldest unlanded", "metadata"),
         [
             (
                 name,
@@ -83,8 +83,12 @@ def events(
         # The payload is JSON already, and is shown as the producer sent it.
         output.as_json([{**row, "payload": msgspec.Raw(str(row["payload"]).encode())} for row in rows])
         return
-    columns = ("ingested_at", "event_type", "ingestion_id", "event_id", "payload")
-    output.table(columns, [[_text(row[column]) for column in columns] for row in rows])
+    columns = ("ingested_at", "event_type", "ingestion_id", "payload")
+    output.table(
+        [column.replace("_", " ") for column in columns],
+        [[_text(row[column]) for column in columns] for row in rows],
+        cut_last=True,
+    )
 
 
 def _text(value: object) -> str:
@@ -106,7 +110,7 @@ def _print_audit(report: AuditReport) -> None:
 
     kinds = ("logged", "landed", "dead_lettered", "filtered", "duplicates", "in_flight")
     output.table(
-        ("stream", *(kind.replace("_", "-") for kind in kinds), "missing", "doubled"),
+        ("stream", *(kind.replace("_", " ") for kind in kinds), "missing", "doubled"),
         [
             (
                 name,

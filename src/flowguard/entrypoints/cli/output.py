@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 Cell = str | int | float | None
+_LEAST_ROOM = 20
 
 
 def say(text: str = "") -> None:
@@ -27,22 +28,34 @@ def as_json(value: object) -> None:
     print(msgspec.json.format(encode(value), indent=2).decode(), flush=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Rows under their columns. Numbers stand to the right, with thousands apart on a terminal."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, cut_last: bool = False) -> None:
+    """Rows under their columns. Numbers stand to the right, with thousands apart on a terminal.
+
+    On a terminal the last column takes the room that is left: longer text is wrapped, or with `cut_last` cut off.
+    """
     right = [bool(rows) and all(isinstance(row[at], int | float | None) for row in rows) for at in range(len(columns))]
     if not sys.stdout.isatty():
-        _plain([list(columns), *([_text(cell, "") for cell in row] for row in rows)], right)
+        heads = [name.replace(" ", "-") for name in columns]
+        _plain([heads, *([_text(cell, "") for cell in row] for row in rows)], right)
         return
-    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    rich = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, to_right in zip(columns, right, strict=True):
-        rich.add_column(name, justify="right" if to_right else "left", overflow="fold")
-    for row in rows:
-        rich.add_row(*(_text(cell, ",") for cell in row))
-    Console(markup=False, highlight=False).print(rich)
+    console = Console(markup=False, highlight=False)
+    texts = [[_text(cell, ",") for cell in row] for row in rows]
+    # A heading of two words may take two lines; figures and names never do.
+    widths = [
+        max(len(word) for word in (*name.split(), " ", *(text[at] for text in texts)))
+        for at, name in enumerate(columns[:-1])
+    ]
+    taken = sum(max(width, len(name)) + 1 for width, name in zip(widths, columns, strict=False))
+    room = max(_LEAST_ROOM, console.width - taken - 1)
+    rich = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name, to_right, width in zip(columns, right, [*widths, None], strict=True):
+        rich.add_column(name, justify="right" if to_right else "left", min_width=width, overflow="fold")
+    for *others, last in texts:
+        rich.add_row(*others, f"{last[: room - 1]}…" if cut_last and len(last) > room else last)
+    console.print(rich)
 
 
 def _plain(lines: list[list[str]], right: list[bool]) -> None:

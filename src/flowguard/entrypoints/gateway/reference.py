@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
@@ -82,7 +83,7 @@ def _event_type(event_type: EventType) -> str:
         if definition.get("properties")
     )
     parts = [
-        f"<section id=type-{name}><h2>{name}</h2><p>{escape(schema.get('description', ''))}</p>",
+        f"<section id=type-{name}><h2>{name}</h2><p>{_prose(schema.get('description', ''))}</p>",
         place,
         _fields(schema, definitions),
         *inner,
@@ -101,16 +102,23 @@ def _fields(schema: Json, definitions: Json) -> str:
         (name, _kind(field, definitions), "yes" if name in required else "", str(field.get("description", "")))
         for name, field in schema.get("properties", {}).items()
     ]
-    return _table(("Field", "Holds", "Required", ""), rows)
+    heads = ("Field", "Holds", "Required", "Meaning")
+    filled = [number for number in range(4) if any(row[number] for row in rows)]
+    return _table((heads[number] for number in filled), (tuple(row[number] for number in filled) for row in rows))
 
 
 def _table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
     head = "".join(f"<th>{escape(one)}</th>" for one in heads)
     body = "".join(
-        f"<tr><td><code>{escape(first)}</code></td>{''.join(f'<td>{escape(one)}</td>' for one in rest)}</tr>"
+        f"<tr><td><code>{escape(first)}</code></td>{''.join(f'<td>{_prose(one)}</td>' for one in rest)}</tr>"
         for first, *rest in rows
     )
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _prose(text: str) -> str:
+    """A text as HTML; what stands in backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _kind(schema: Json, definitions: Json) -> str:
@@ -136,7 +144,7 @@ def _plain_kind(kind: str, schema: Json, definitions: Json) -> str:
             text = {"date-time": "time", "date": "date", "uuid": "UUID"}.get(schema.get("format", ""), "text")
             least, most = schema.get("minLength"), schema.get("maxLength")
             bounds = f", {least or 0} to {most} characters" if most else ""
-            return text + bounds + (f", like {schema['pattern']}" if "pattern" in schema else "")
+            return text + bounds + (f", matching `{schema['pattern']}`" if "pattern" in schema else "")
         case "array":
             inner = _kind(schema.get("items", {}), definitions)
             return f"list of {inner}" + (f", at least {schema['minItems']}" if schema.get("minItems") else "")

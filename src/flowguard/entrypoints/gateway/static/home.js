@@ -1,10 +1,10 @@
 "use strict";
 (() => {
-  const SAMPLES = 60, SILENCE_MS = 6000, AGAIN_MS = 2000;
+  const SAMPLES = 60, SILENCE_MS = 6000, AGAIN_MS = 2000, SPAN_MS = 4500;
   const at = (id) => document.getElementById(id);
   const whole = new Intl.NumberFormat();
   const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
   const cards = new Map();
   let source, again, heard = 0, shown = new Set();
 
@@ -25,11 +25,11 @@
     if (state.textContent !== text) state.textContent = text;
     state.className = "pill " + kind;
   };
-  const seconds = (s) => s < 90 ? short.format(s) + " s" : s < 5400 ? Math.round(s / 60) + " min" : Math.round(s / 3600) + " h";
+  const seconds = (s) => s < 90 ? s.toFixed(1) + " s" : s < 5400 ? Math.round(s / 60) + " min" : Math.round(s / 3600) + " h";
 
   function card(name) {
     const box = make("article", "card"), top = make("div", "top"), list = make("dl");
-    const parts = { box, topic: make("span", "topic mono"), landed: make("span", "", "0"), rate: make("small"), samples: [] };
+    const parts = { box, topic: make("span", "topic mono"), landed: make("span", "", "0"), rate: make("small", "rate"), samples: [], past: [] };
     const figure = make("div", "landed");
     figure.append(parts.landed, make("small", "", "landed"), parts.rate);
     top.append(make("h2", "", name), parts.topic);
@@ -58,13 +58,15 @@
   function stream(name, now, figures) {
     if (!cards.has(name)) cards.set(name, card(name));
     const parts = cards.get(name);
-    if (parts.last) {
-      const rate = Math.max(0, figures.landed - parts.last.landed) / Math.max(0.001, (now - parts.last.at) / 1000);
+    // Over some seconds, because a busy gateway tells the same figures more than once.
+    parts.past = [...parts.past.filter((one) => now - one.at < SPAN_MS), { at: now, landed: figures.landed }];
+    const [from] = parts.past;
+    if (now > from.at) {
+      const rate = Math.max(0, figures.landed - from.landed) / ((now - from.at) / 1000);
       parts.samples = [...parts.samples, rate].slice(-SAMPLES);
-      parts.rate.textContent = rate >= 0.5 ? `${short.format(Math.round(rate))} a second` : "";
+      parts.rate.textContent = rate >= 0.5 ? `${short.format(rate)} a second` : "";
       draw(parts);
     }
-    parts.last = { at: now, landed: figures.landed };
     parts.topic.textContent = figures.topic;
     parts.topic.title = figures.topic;
     parts.landed.textContent = whole.format(figures.landed);
