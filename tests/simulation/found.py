@@ -84,6 +84,15 @@ class GoesOnAfterStop(Ingestion):
         self._attempts.succeeded("commit")
 
 
+class ForgetsToCommitWhatItClaims(Ingestion):
+    """Bug 6: after a crash between write and commit, the group was never told, unless new records came."""
+
+    def _claimed(self, wanted: Sequence[Assignment], claims: Sequence[Claim]) -> None:
+        super()._claimed(wanted, claims)
+        for claim in claims:
+            self._uncommitted.pop(claim.partition, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Bug:
     """A bug put back, a seed that shows it (with these kinds of faults), and the rule that it breaks there."""
@@ -102,4 +111,5 @@ BUGS = {
     "3 starts where the group committed": Bug(Parts(ingestion=StartsWhereTheGroupCommitted), 84, "1: nothing is lost"),
     "4 writes below the position as new": Bug(Parts(ingestor=ReadsBelowThePosition), 0, "the sink's fast path"),
     "5 goes on after the stop": Bug(Parts(ingestion=GoesOnAfterStop), 917, "5: a storm stops the line", _COMMITS_FAIL),
+    "6 leaves the group behind": Bug(Parts(ingestion=ForgetsToCommitWhatItClaims), 0, "liveness"),
 }

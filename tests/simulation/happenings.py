@@ -20,7 +20,7 @@ from flowguard.domain.ingestion import IngestionId, TopicPartition
 from flowguard.ports.dead_letters import DeadLetterQueue, State, StoredDeadLetter
 from tests.simulation.plan import ARMED, WINDOWS, Fault
 from tests.simulation.process import Process
-from tests.simulation.streams import CATALOGS
+from tests.simulation.streams import CATALOGS, GROUP
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -144,9 +144,7 @@ class Happenings:
             for partition in topic.partitions:
                 # Not what a sink that was set back still has to read again: no log can keep everything for that.
                 making = topic.topic_id, partition.place.partition
-                done_with = min(
-                    world.log.committed("flowguard", partition.place) or 0, world.oracle.verified.get(making, 0)
-                )
+                done_with = min(world.log.committed(GROUP, partition.place) or 0, world.oracle.verified.get(making, 0))
                 if done_with > partition.earliest:
                     world.log.truncate(partition.place, done_with)
                     done = True
@@ -213,7 +211,7 @@ class Happenings:
             MemoryEventLog(world.log), MemoryLedger(world.warehouse), MemoryEventSink(world.warehouse), world.queue,
             world.clock, RecordingTelemetry(),
         )  # fmt: skip
-        replayer = Replayer(catalog, "flowguard", ports, max_records=7)
+        replayer = Replayer(catalog, GROUP, ports, max_records=7)
         stream = min(world.plan.partitions)
         if not all(topic in world.log.topics for topic in world.topics):
             return False

@@ -82,6 +82,7 @@ class Plan:
     dead_letters: DeadLetterPolicy
     pace: Pace
     fetch_bytes: int
+    log_bytes: int | None
     sink_names: SinkNames
     session_s: float
     storm: bool
@@ -104,11 +105,14 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
     batch = BatchPolicy(
         rng.choice((1, 3, 10, 50)), rng.choice((400, 2_000, 100_000)), rng.choice((0.0, 0.05, 0.3, 1.0))
     )
+    sendings = tuple(_sendings(rng, streams, ends_at, storm=storm, poison=poison))
+    # A log that is kept small forgets what is committed: a sink that is set back would read it again.
+    small_log = rng.random() < 0.15 and not {"sink_set_back", "relay", "relay_cut_off"} & {*kinds}
     return Plan(
         seed=seed,
         partitions={stream: rng.randint(1, 4) for stream in streams},
         consumers=rng.choice((1, 2, 2, 3)),
-        sendings=tuple(_sendings(rng, streams, ends_at, storm=storm, poison=poison)),
+        sendings=sendings,
         faults=tuple(sorted(some, key=lambda fault: fault.at)),
         ends_at=ends_at,
         batch=batch,
@@ -116,6 +120,7 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
         retry=RetryPolicy(0.05, 2.0, rng.choice((0.3, 2.0))),
         dead_letters=_storm_policy(rng) if storm else DeadLetterPolicy(),
         pace=Pace(rng.uniform(0.05, 0.3), rng.uniform(0.01, 0.05), rng.choice((0.1, 1.0, 5.0))),
+        log_bytes=max(map(_size, sendings)) * 2 if small_log else None,
         fetch_bytes=rng.choice((500, 5_000, 1_000_000)),
         sink_names=rng.choice(("all", "first", "none")),
         session_s=rng.uniform(0.5, 3.0),
@@ -126,6 +131,10 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
 def _fault(rng: Random, kinds: list[str], ends_at: float) -> Fault:
     lasts_s = rng.choice((0.2, 1.0, 3.0, 12.0)) * rng.random()
     return Fault(rng.uniform(0.1, ends_at), rng.choice(kinds), lasts_s, rng.random())
+
+
+def _size(sending: Sending) -> int:
+    return sum(len(spec.value) + 100 for spec in sending.specs)
 
 
 def _storm_policy(rng: Random) -> DeadLetterPolicy:

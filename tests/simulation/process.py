@@ -17,7 +17,7 @@ from flowguard.domain.telemetry import FlowChanged, Happening
 from flowguard.ports.telemetry import Telemetry
 from tests.simulation.errors import Crash, Violation
 from tests.simulation.ports import SimDeadLetters, SimSink, SimSource
-from tests.simulation.streams import DECODERS
+from tests.simulation.streams import DECODERS, GROUP
 from tests.simulation.worker import Job, SimWorker
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Process:
         self._offered: dict[TopicPartition, deque[tuple[float, int]]] = {}  # (when, next offset) of each run
         self._fed: dict[TopicPartition, int] = {}
         self.worker = SimWorker(self)
-        self.source = SimSource(self, parts.source(world.log, "flowguard", world.topics, fetch_bytes=plan.fetch_bytes))
+        self.source = SimSource(self, parts.source(world.log, GROUP, world.topics, fetch_bytes=plan.fetch_bytes))
         sink = SimSink(self, parts.sink(world.warehouse))
         self.machine = parts.ingestor(plan.batch, plan.retry, self._policy, plan.flow, world.rng.random)
         self.ingestion = parts.ingestion(

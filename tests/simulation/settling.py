@@ -16,7 +16,7 @@ from flowguard.ports.event_log import TopicDescription
 from flowguard.ports.ledger import LandedOffsets, SinkPosition
 from tests.simulation.errors import Violation
 from tests.simulation.oracle import Logged
-from tests.simulation.streams import CATALOGS, NEW, OLD, Fate
+from tests.simulation.streams import CATALOGS, GROUP, NEW, OLD, Fate
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -29,17 +29,17 @@ class Settling:
         self._world = world
 
     def settled(self) -> bool:
-        """Everything that was sent is logged, and the sink's positions are at the ends of the log."""
+        """Everything that was sent is logged, the sink's positions are at the ends of the log, and the group knows."""
         world = self._world
         if world.producers.open:
             return False
         for topic in world.log.topics.values():
             for partition in topic.partitions:
-                records = world.oracle.records.get((topic.topic_id, partition.place.partition))
-                if records and world.oracle.verified.get((topic.topic_id, partition.place.partition), 0) <= max(
-                    records
-                ):
-                    return False
+                making = topic.topic_id, partition.place.partition
+                if records := world.oracle.records.get(making):
+                    position = world.oracle.verified.get(making, 0)
+                    if position <= max(records) or world.log.committed(GROUP, partition.place) != position:
+                        return False
         return len(world.log.topics) == len(world.topics)
 
     def look(self) -> None:
@@ -48,7 +48,7 @@ class Settling:
         upheavals = world.upheavals
         log, ledger = _SlowLog(world.log), _SlowLedger(world.warehouse)
         log.world = ledger.world = world
-        report = Auditor(CATALOGS[NEW], "flowguard", log, ledger, world.queue).run()
+        report = Auditor(CATALOGS[NEW], GROUP, log, ledger, world.queue).run()
         # While a topic is made again, or the sink set back, an audit sees a bit of both worlds.
         if not report.ok and upheavals == world.upheavals:
             raise Violation("the audit, under way", str(report.as_json()))
@@ -57,7 +57,7 @@ class Settling:
         """Nothing is missing or doubled."""
         world = self._world
         report = Auditor(
-            CATALOGS[NEW], "flowguard", MemoryEventLog(world.log), MemoryLedger(world.warehouse), world.queue
+            CATALOGS[NEW], GROUP, MemoryEventLog(world.log), MemoryLedger(world.warehouse), world.queue
         ).run()
         if not report.ok:
             raise Violation("the audit", str(report.as_json()))

@@ -64,6 +64,7 @@ def _catalog(version: int) -> Catalog:
     )
 
 
+GROUP = "flowguard"
 STREAMS = ("taps", "swipes")
 OLD, NEW = 2, 3
 """Newest schema version that a consumer knows, before and after the upgrade."""

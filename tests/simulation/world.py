@@ -61,7 +61,7 @@ class World:
         self.clock = SimClock(self.scheduler)
         self.faults = Faults(self.scheduler, self.trace)
         ids = count(1)
-        self.log = MemoryLog(now_ms=self.clock.now_ms, new_id=lambda: f"T{next(ids)}")
+        self.log = MemoryLog(max_bytes=plan.log_bytes, now_ms=self.clock.now_ms, new_id=lambda: f"T{next(ids)}")
         self.warehouse = parts.warehouse()
         self.queue = MemoryDeadLetterQueue()
         self.version = OLD

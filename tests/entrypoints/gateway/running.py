@@ -32,6 +32,7 @@ class Watcher(PipelineObserver):
     def __init__(self) -> None:
         self.asked = 0
         self.error: Exception | None = None
+        self.figures: Mapping[str, object] | None = None
         self.rows: list[Mapping[str, object]] = []
         self.held: threading.Event | None = None
         self.threads: set[str] = set()
@@ -43,7 +44,7 @@ class Watcher(PipelineObserver):
             self.held.wait(DEADLINE_S)
         if self.error is not None:
             raise self.error
-        return {"streams": {"clicks": {"topic": "raw.clicks.v1", "logged": self.asked}}}
+        return self.figures or {"streams": {"clicks": {"topic": "raw.clicks.v1", "logged": self.asked}}}
 
     def recent(self, stream: str | None = None, limit: int = 20) -> Sequence[Mapping[str, object]]:
         return self.rows[:limit]
@@ -134,6 +135,7 @@ def running(
     catalog: Catalog = CATALOG,
     parts: Mapping[str, Check] | None = None,
     drain_s: float = DEADLINE_S,
+    port: int = 0,
     settings: Settings | None = None,
 ) -> Iterator[Gateway]:
     desk, watcher, closed = Desk(), Watcher(), list[str]()
@@ -144,7 +146,7 @@ def running(
     app = create_app(
         catalog, settings or Settings(), desk.publish, watcher, SystemClock(), parts=parts, on_shutdown=close
     )
-    server = GatewayServer(app, "127.0.0.1", 0, drain_s=drain_s)
+    server = GatewayServer(app, "127.0.0.1", port, drain_s=drain_s)
     stop, ready = threading.Event(), threading.Event()
     thread = threading.Thread(target=server.run, args=(stop, ready.set), name="gateway")
     thread.start()
