@@ -59,7 +59,7 @@ class Side:
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
-    def publish(self, topic: str, records: Sequence[NewRecord]) -> object:
+    def publish(self, topic: str, records: Sequence[NewRecord]) -> tuple[int, list[tuple[int, int]]]:
         receipt = self._loop.run(self._publisher.publish(topic, records))
         return self._making(receipt.topic_id), list(receipt.places)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,14 +13,14 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from flowguard.domain.dead_letters import Reason
-from flowguard.domain.ingestion import INGESTION_ID_HEADER, Claim, IngestionId, Position, RecordRun, TopicPartition
+from flowguard.domain.ingestion import INGESTION_ID_HEADER, Claim, Headers, IngestionId, Position, TopicPartition
 from flowguard.domain.rows import Filtered, Move, Rows, SinkBatch
 from flowguard.ports.dead_letters import State
 from flowguard.ports.publisher import NewRecord
 from tests.adapters.agreement import Side
 from tests.adapters.memory.storage import MemoryDeadLetterStorage, MemoryLogStorage, MemorySinkStorage
 from tests.adapters.sqlite.storage import SqliteDeadLetterStorage, SqliteLogStorage, SqliteSinkStorage
-from tests.builders import CATALOG, CLICKS, MEASUREMENTS, event, letter, rows_of
+from tests.builders import CATALOG, CLICKS, MEASUREMENTS, event, letter, rows_of, run
 
 T = TypeVar("T")
 TOPICS = {CLICKS.topic: 2, MEASUREMENTS.topic: 1}
@@ -62,6 +63,9 @@ class Agreement(RuleBasedStateMachine):
         self._files = SqliteLogStorage(folder), SqliteSinkStorage(folder), SqliteDeadLetterStorage(folder)
         self.memory = Side(MemoryLogStorage(), MemorySinkStorage(), MemoryDeadLetterStorage(), TOPICS)
         self.sqlite = Side(*self._files, TOPICS)
+        self.makings = dict.fromkeys(TOPICS, 1)
+        # What was ever logged, by place and incarnation: consumers hold records that the log has no more.
+        self.logged: dict[tuple[TopicPartition, int], dict[int, tuple[bytes, Headers]]] = defaultdict(dict)
 
     def both(self, act: Callable[[Side], T]) -> T:
         """Do it on both sides, which have to answer the same."""
@@ -88,7 +92,10 @@ class Agreement(RuleBasedStateMachine):
     @rule(topic=topics, data=st.data())
     def publish(self, topic: str, data: st.DataObject) -> None:
         batch = data.draw(records(topic))
-        self.both(lambda side: side.publish(topic, batch))
+        _, put = self.both(lambda side: side.publish(topic, batch))
+        for (partition, offset), record in zip(put, batch, strict=True):
+            place = TopicPartition(topic, partition)
+            self.logged[place, self.makings[topic]][offset] = (record.value, record.headers)
 
     @rule()
     def poll(self) -> None:
@@ -122,6 +129,7 @@ class Agreement(RuleBasedStateMachine):
                 self.both(lambda side: side.truncate(place, before))
             case _:
                 self.both(lambda side: side.make_again(place.topic))
+                self.makings[place.topic] += 1
                 self.publish(place.topic, data)
                 claimed = self.both(lambda side: side.claim("one", [one for one in PLACES if one.topic == place.topic]))
         self.both(lambda side: side.poll())
@@ -176,15 +184,15 @@ class Agreement(RuleBasedStateMachine):
         self.both(lambda side: side.write(batch))
 
     def _rows(self, data: st.DataObject, place: TopicPartition, incarnation: int, first: int, end: int) -> list[Rows]:
-        """Rows of the records that the log has there, some left out, in one piece or two."""
-        kept: list[RecordRun] = []
-        for run in self.memory.read(place):
-            at = [index for index, offset in enumerate(run.offsets) if first <= offset < end]
-            if not at:
-                continue
-            cut = data.draw(st.integers(at[0], at[-1] + 1))
-            kept += [run.part(a, b) for a, b in ((at[0], cut), (cut, at[-1] + 1)) if a < b]
-        return [rows_of(run, incarnation) for run in kept]
+        """Rows of the records that were logged there, in one piece or two."""
+        held = self.logged[place, incarnation]
+        wanted = [offset for offset in sorted(held) if first <= offset < end]
+        cut = data.draw(st.integers(0, len(wanted)))
+        return [
+            rows_of(run(place, {at: held[at][0] for at in some}, {at: held[at][1] for at in some}), incarnation)
+            for some in (wanted[:cut], wanted[cut:])
+            if some
+        ]
 
     def _position(self, claimed: Claim) -> int | None:
         return next(

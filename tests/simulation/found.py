@@ -106,10 +106,11 @@ class Bug:
 _COMMITS_FAIL = ("log_down", "commit_unknown")
 
 BUGS = {
-    "1 waits for nothing": Bug(Parts(ingestion=SpinsWhileReadingIsHeld), 34, "no busy waiting"),
-    "2 kept awake by an old delay": Bug(Parts(ingestion=SpinsAfterAnOldDelay), 139, "no busy waiting"),
-    "3 starts where the group committed": Bug(Parts(ingestion=StartsWhereTheGroupCommitted), 84, "1: nothing is lost"),
-    "4 writes below the position as new": Bug(Parts(ingestor=ReadsBelowThePosition), 0, "the sink's fast path"),
-    "5 goes on after the stop": Bug(Parts(ingestion=GoesOnAfterStop), 917, "5: a storm stops the line", _COMMITS_FAIL),
-    "6 leaves the group behind": Bug(Parts(ingestion=ForgetsToCommitWhatItClaims), 0, "liveness"),
+    "1 waits for nothing": Bug(Parts(ingestion=SpinsWhileReadingIsHeld), 57, "no busy waiting"),
+    "1 waits for nothing while it drains": Bug(Parts(ingestion=SpinsWhileReadingIsHeld), 18, "no busy waiting"),
+    "2 kept awake by an old delay": Bug(Parts(ingestion=SpinsAfterAnOldDelay), 212, "no busy waiting"),
+    "3 starts where the group committed": Bug(Parts(ingestion=StartsWhereTheGroupCommitted), 348, "1: nothing is lost"),
+    "4 writes below the position as new": Bug(Parts(ingestor=ReadsBelowThePosition), 72, "the sink's fast path"),
+    "5 goes on after the stop": Bug(Parts(ingestion=GoesOnAfterStop), 106, "5: a storm stops the line", _COMMITS_FAIL),
+    "6 leaves the group behind": Bug(Parts(ingestion=ForgetsToCommitWhatItClaims), 285, "liveness"),
 }

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from flowguard.adapters.memory import MemoryEventLog, MemoryEventSink, MemoryLedger
+from flowguard.adapters.memory import MemoryEventSink, MemoryLedger
 from flowguard.adapters.memory.warehouse import Stored, Table
 from flowguard.adapters.system import RecordingTelemetry
 from flowguard.application.relay import DeadLetterFilter, DeadLetterReplay
@@ -16,10 +16,12 @@ from flowguard.application.replay import Replayer, ReplayPorts
 from flowguard.domain.audit import OffsetRanges
 from flowguard.domain.dead_letters import DeadLetter, Reason
 from flowguard.domain.errors import FlowGuardError, TransientError
-from flowguard.domain.ingestion import IngestionId, TopicPartition
+from flowguard.domain.ingestion import IngestionId, RecordRun, TopicPartition
+from flowguard.domain.rows import SinkBatch, WriteReport
 from flowguard.ports.dead_letters import DeadLetterQueue, State, StoredDeadLetter
 from tests.simulation.plan import ARMED, WINDOWS, Fault
 from tests.simulation.process import Process
+from tests.simulation.slow import SlowLog
 from tests.simulation.streams import CATALOGS, GROUP
 
 if TYPE_CHECKING:
@@ -205,22 +207,59 @@ class Happenings:
         return True
 
     def _replay(self, fault: Fault) -> bool:
+        """Somebody looks at a plan, thinks about it, and has it carried out."""
         world = self._world
-        catalog = CATALOGS[world.version]
-        ports = ReplayPorts(
-            MemoryEventLog(world.log), MemoryLedger(world.warehouse), MemoryEventSink(world.warehouse), world.queue,
-            world.clock, RecordingTelemetry(),
-        )  # fmt: skip
-        replayer = Replayer(catalog, GROUP, ports, max_records=7)
-        stream = min(world.plan.partitions)
         if not all(topic in world.log.topics for topic in world.topics):
             return False
-        plan = replayer.plan(stream, 0, int(fault.pick * 20))
-        report = replayer.run(plan)
+        upheavals = world.upheavals
+        ports = ReplayPorts(
+            _SteadyLog(world), MemoryLedger(world.warehouse), _ReplaySink(world), world.queue, world.clock,
+            RecordingTelemetry(),
+        )  # fmt: skip
+        version = world.version
+        replayer = Replayer(CATALOGS[version], GROUP, ports, max_records=7)
+        try:
+            plan = replayer.plan(min(world.plan.partitions), 0, int(fault.pick * 20))
+            world.goes_on()
+            if upheavals != world.upheavals:
+                return False
+            report = replayer.run(plan)
+        except FlowGuardError as error:
+            world.note("replay", type(error).__name__)
+            return True
+        finally:
+            letters = (stored.letter for stored in world.queue.page(limit=100_000))
+            world.oracle.replayed(letters, version)
         world.note("replay", str(plan.partition), plan.first, plan.last, report.inserted, report.duplicates)
-        letters = (stored.letter for stored in world.queue.page(limit=100_000))
-        world.oracle.replayed(letters, world.version)
         return report.read > 0
+
+
+class _SteadyLog(SlowLog):
+    """People do not replay while a topic is made again or the sink is set back: docs/simulation.md."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._upheavals = world.upheavals
+
+    def read(self, partition: TopicPartition, first: int, last: int) -> Sequence[RecordRun]:
+        found = super().read(partition, first, last)
+        if self.world.upheavals != self._upheavals:
+            raise TransientError("there is an upheaval")
+        return found
+
+
+class _ReplaySink(MemoryEventSink):
+    """Tells the oracle what a replay filled in, when it does."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.warehouse)
+        self._world = world
+        self._version = world.version
+
+    def write(self, batch: SinkBatch) -> WriteReport:
+        report = super().write(batch)
+        self._world.oracle.replayed((), self._version)
+        return report
 
 
 class _ForgetfulQueue(DeadLetterQueue):

@@ -89,19 +89,16 @@ class Oracle:
     def before_write(self, batch: SinkBatch) -> None:
         """What the port asks of a writer."""
         for move in batch.moves:
-            stored = self._warehouse.positions.get((move.claim.partition, move.claim.incarnation))
-            if stored is None or stored.next_offset != move.expected:
+            place = move.claim.partition
+            stored = self._warehouse.positions.get((place, move.claim.incarnation))
+            if stored is None or stored.next_offset != move.expected or stored.epoch != move.claim.epoch:
                 continue
-            below = [
-                offset
-                for rows in batch.rows
-                if rows.partition == move.claim.partition
-                for offset in rows.offsets
-                if offset < (move.expected or 0)
-            ]
-            if below and stored.epoch == move.claim.epoch:
-                text = f"{move.claim.partition} at its position {move.expected} is given rows at {below}"
-                raise Violation("the sink's fast path", text)
+            making = self._making(place, move.claim.incarnation)
+            offsets = [offset for rows in batch.rows if rows.partition == place for offset in rows.offsets]
+            known = [at for at in offsets if at < (move.expected or 0) or (*making, at) in self.rows]
+            if known:
+                text = f"{place} at its position {move.expected} is given rows at {known}"
+                raise Violation("the sink's fast path: all is new", text)
         for rows in batch.rows:
             claim = next((move.claim for move in batch.moves if move.claim.partition == rows.partition), None)
             if claim is None or claim.incarnation != rows.incarnation:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flowguard.adapters.memory import MemoryEventLog, MemoryLedger
 from flowguard.application.audit import Auditor, AuditReport
-from flowguard.domain.audit import OffsetRanges
-from flowguard.domain.catalog import EventType
 from flowguard.domain.dead_letters import Reason
-from flowguard.domain.ingestion import RecordRun, TopicPartition
-from flowguard.ports.event_log import TopicDescription
-from flowguard.ports.ledger import LandedOffsets, SinkPosition
 from tests.simulation.errors import Violation
 from tests.simulation.oracle import Logged
+from tests.simulation.slow import SlowLedger, SlowLog
 from tests.simulation.streams import CATALOGS, GROUP, NEW, OLD, Fate
 
 if TYPE_CHECKING:
@@ -46,8 +41,7 @@ class Settling:
         """Audit in the midst of it all: what lands while the audit reads is never missing, nor doubled."""
         world = self._world
         upheavals = world.upheavals
-        log, ledger = _SlowLog(world.log), _SlowLedger(world.warehouse)
-        log.world = ledger.world = world
+        log, ledger = SlowLog(world), SlowLedger(world)
         report = Auditor(CATALOGS[NEW], GROUP, log, ledger, world.queue).run()
         # While a topic is made again, or the sink set back, an audit sees a bit of both worlds.
         if not report.ok and upheavals == world.upheavals:
@@ -121,40 +115,3 @@ class Settling:
         if logged.spec.fate(OLD) is Fate.FILTERED:
             return "filtered"
         return "dead" if place in oracle.letters else "duplicate"
-
-
-class _SlowLog(MemoryEventLog):
-    """While it answers, the world goes on."""
-
-    world: World
-
-    def describe(self, topic: str, group: str) -> TopicDescription | None:
-        found = super().describe(topic, group)
-        self.world.goes_on()
-        return found
-
-    def read(self, partition: TopicPartition, first: int, last: int) -> Sequence[RecordRun]:
-        found = super().read(partition, first, last)
-        self.world.goes_on()
-        return found
-
-    def logged(self, partition: TopicPartition) -> OffsetRanges:
-        found = super().logged(partition)
-        self.world.goes_on()
-        return found
-
-
-class _SlowLedger(MemoryLedger):
-    """While it answers, the world goes on."""
-
-    world: World
-
-    def positions(self) -> Sequence[SinkPosition]:
-        found = super().positions()
-        self.world.goes_on()
-        return found
-
-    def offsets(self, event_type: EventType, partition: TopicPartition, incarnation: int) -> LandedOffsets:
-        found = super().offsets(event_type, partition, incarnation)
-        self.world.goes_on()
-        return found
