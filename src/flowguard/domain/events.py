@@ -16,8 +16,9 @@ MAX_EVENT_ID = 256
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="specversion", tag="1.0"):
     """One event as the log keeps it: the CloudEvents 1.0 structured form, JSON.
 
-    `specversion` is always written, and taken for 1.0 where it is missing. `source` is the producer service; `schemaversion` is an extension attribute (their names are lower-case letters and
-    digits only). `data` is the producer's payload in its own schema version, as JSON bytes: nothing here looks inside.
+    `specversion` is always written, and taken for 1.0 where it is missing. `source` is the producer service;
+    `schemaversion` is an extension attribute (their names are lower-case letters and digits only). `data` is the
+    producer's payload in its own schema version, as JSON bytes: nothing here looks inside.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_EVENT_ID)]
