@@ -224,8 +224,8 @@ def test_a_partition_that_is_revoked_ends_its_write_and_its_commit_before_anothe
     second.until_told(PartitionsAssigned)
     rig.publish_clicks(20, 59)
     second.until(lambda: rig.committed(1) == 30)
+    second.stop()  # before the first leaves, whose partition it would take over
     first.stop()
-    second.stop()
 
     assert found == [10]
     [assigned] = second.happenings.of(PartitionsAssigned)
