@@ -45,6 +45,19 @@ class Renamed(BaseModel):
         return data
 
 
+class Shouted(BaseModel):
+    """As above, and it would change what it changed before."""
+
+    key: str
+    text: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shout(cls, data: Data) -> Data:
+        data["text"] += "!"
+        return data
+
+
 class Inner(BaseModel):
     number: int
 
@@ -134,6 +147,15 @@ def test_a_validator_that_changes_its_input_sees_each_event_as_it_was_sent(neigh
     assert offsets(decoded) == [0, 2]
     assert column(decoded, "text") == ["t!", "t!"]
     assert bad(decoded) == {1: Reason.INVALID}
+
+
+def test_a_validator_that_changes_its_input_changes_it_once() -> None:
+    shouted = EventType("notes", Shouted, key="key")
+    values = [wrap(shouted, {"key": key, "text": "t"}) for key in ("k", 7, "k")]
+    decoded = decode(lone(shouted), values, place(shouted))
+
+    assert offsets(decoded) == [0, 2]
+    assert column(decoded, "text") == ["t!", "t!"]
 
 
 def test_a_field_that_cannot_be_written_as_json_costs_its_record_only() -> None:

@@ -85,6 +85,7 @@ class Plan:
     log_bytes: int | None
     sink_names: SinkNames
     session_s: float
+    latency_s: float
     storm: bool
 
     @property
@@ -101,6 +102,8 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
     kinds = rng.sample(only, min(len(only), rng.choice((0, 1, 2, 3, 5, 8))))
     kinds += [_COMPANIONS[kind] for kind in kinds if _COMPANIONS.get(kind) in only]
     some = [_fault(rng, kinds, ends_at) for _ in range(rng.choice((1, 2, 4, 8, 16)) if kinds else 0)]
+    if "expired" in only and rng.random() < 0.15:  # members come and go all the time
+        some += [_fault(rng, ["expired"], ends_at) for _ in range(rng.randint(5, 25))]
     poison = any("letters" in kind or "relay" in kind for kind in kinds)
     batch = BatchPolicy(
         rng.choice((1, 3, 10, 50)), rng.choice((400, 2_000, 100_000)), rng.choice((0.0, 0.05, 0.3, 1.0))
@@ -124,6 +127,7 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
         fetch_bytes=rng.choice((500, 5_000, 1_000_000)),
         sink_names=rng.choice(("all", "first", "none")),
         session_s=rng.uniform(0.5, 3.0),
+        latency_s=rng.choice((0.01, 0.03, 0.2)),
         storm=storm,
     )
 

@@ -183,8 +183,8 @@ class World:
 
     def latency_s(self) -> float:
         """One way over the network to the sink or the queue."""
-        latency = self.rng.uniform(0.0005, 0.02)
-        return latency * 60 if self.faults.during("sink_slow") else latency
+        latency = self.plan.latency_s * self.rng.random()
+        return latency + self.rng.random() if self.faults.during("sink_slow") else latency
 
     def note(self, *what: object) -> None:
         self.trace.append((round(self.scheduler.now, 6), *what))

@@ -190,8 +190,9 @@ class Publish:
                 lane.new.append(one)
 
     async def _log_all(self, lanes: list[_Lane], results: dict[int, EventResult]) -> None:
-        if len(lanes) == 1:
-            await self._log(lanes[0], results)
+        if len(lanes) < 2:  # noqa: PLR2004  # none, where nothing is new, or the usual one: there is nothing to gather
+            for lane in lanes:
+                await self._log(lane, results)
             return
         # Together, so that they share a flush; and all of them to the end, so that none is half remembered.
         outcomes = await asyncio.gather(*(self._log(lane, results) for lane in lanes), return_exceptions=True)
