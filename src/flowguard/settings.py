@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     flow: FlowPolicy = Field(FlowPolicy(), description="how many bytes are held before reading pauses")
     retry: RetryPolicy = Field(RetryPolicy(), description="how long to hold before trying again")
     dead_letters: DeadLetterPolicy = Field(DeadLetterPolicy(), description="how many rejections stop the line")
-    drain_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds that a shutdown may take to finish")
+    drain_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        20.0, description="seconds that a shutdown may take to finish"
+    )
 
     @property
     def effective_log_url(self) -> str:

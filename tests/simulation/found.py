@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowguard.application.ingest import Ingestion, LineStoppedError
@@ -93,6 +93,14 @@ class ForgetsToCommitWhatItClaims(Ingestion):
             self._uncommitted.pop(claim.partition, None)
 
 
+class ClaimsAgainWhileItClaims(Ingestion):
+    """Bug 7: when what was being claimed went, the next claim was begun behind the one that was under way."""
+
+    def _forget(self, partitions: Iterable[TopicPartition]) -> None:
+        super()._forget(partitions)
+        self._claiming = self._claiming or None
+
+
 @dataclass(frozen=True, slots=True)
 class Bug:
     """A bug put back, a seed that shows it (with these kinds of faults), and the rule that it breaks there."""
@@ -107,10 +115,11 @@ _COMMITS_FAIL = ("log_down", "commit_unknown")
 
 BUGS = {
     "1 waits for nothing": Bug(Parts(ingestion=SpinsWhileReadingIsHeld), 57, "no busy waiting"),
-    "1 waits for nothing while it drains": Bug(Parts(ingestion=SpinsWhileReadingIsHeld), 18, "no busy waiting"),
-    "2 kept awake by an old delay": Bug(Parts(ingestion=SpinsAfterAnOldDelay), 212, "no busy waiting"),
-    "3 starts where the group committed": Bug(Parts(ingestion=StartsWhereTheGroupCommitted), 348, "1: nothing is lost"),
+    "1 waits for nothing while it drains": Bug(Parts(ingestion=SpinsWhileReadingIsHeld), 84, "no busy waiting"),
+    "2 kept awake by an old delay": Bug(Parts(ingestion=SpinsAfterAnOldDelay), 14, "no busy waiting"),
+    "3 starts where the group committed": Bug(Parts(ingestion=StartsWhereTheGroupCommitted), 39, "1: nothing is lost"),
     "4 writes below the position as new": Bug(Parts(ingestor=ReadsBelowThePosition), 72, "the sink's fast path"),
-    "5 goes on after the stop": Bug(Parts(ingestion=GoesOnAfterStop), 106, "5: a storm stops the line", _COMMITS_FAIL),
-    "6 leaves the group behind": Bug(Parts(ingestion=ForgetsToCommitWhatItClaims), 285, "liveness"),
+    "5 goes on after the stop": Bug(Parts(ingestion=GoesOnAfterStop), 433, "5: a storm stops the line", _COMMITS_FAIL),
+    "7 fences itself": Bug(Parts(ingestion=ClaimsAgainWhileItClaims), 1196, "liveness"),
+    "6 leaves the group behind": Bug(Parts(ingestion=ForgetsToCommitWhatItClaims), 140, "liveness"),
 }

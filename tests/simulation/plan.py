@@ -102,9 +102,10 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
     kinds = rng.sample(only, min(len(only), rng.choice((0, 1, 2, 3, 5, 8))))
     kinds += [_COMPANIONS[kind] for kind in kinds if _COMPANIONS.get(kind) in only]
     some = [_fault(rng, kinds, ends_at) for _ in range(rng.choice((1, 2, 4, 8, 16)) if kinds else 0)]
-    if "expired" in only and rng.random() < 0.15:  # members come and go all the time
+    churn = "expired" in only and rng.random() < 0.15
+    if churn:  # members come and go all the time
         some += [_fault(rng, ["expired"], ends_at) for _ in range(rng.randint(5, 25))]
-    poison = any("letters" in kind or "relay" in kind for kind in kinds)
+    poison = churn or any("letters" in kind or "relay" in kind for kind in kinds)
     batch = BatchPolicy(
         rng.choice((1, 3, 10, 50)), rng.choice((400, 2_000, 100_000)), rng.choice((0.0, 0.05, 0.3, 1.0))
     )
@@ -153,7 +154,7 @@ class _Mix:
         self._rng = rng
         self._poison_share = rng.choice((0.05, 0.3)) if poison else rng.choice((0.0, 0.0, 0.05, 0.3))
         self._poisons = rng.sample(POISON, rng.randint(1, 4))
-        if rng.random() < 0.4:
+        if poison or rng.random() < 0.4:
             self._poisons.append(Kind.REFUSED)
         self._others = [kind for kind in (Kind.OLD_VERSION, Kind.FILTERED, Kind.FUTURE_VERSION) if rng.random() < 0.4]
         self._resend_share = rng.choice((0.0, 0.05, 0.3))

@@ -34,7 +34,7 @@ from tests.simulation.streams import NEW, OLD, topic_of
 from tests.simulation.warehouse import SimWarehouse
 
 T = TypeVar("T")
-_PATIENCE_S = 120.0
+_PATIENCE_S = 200.0
 
 
 @dataclass(frozen=True, slots=True)

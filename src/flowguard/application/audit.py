@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
+from flowguard.application.continuity import require_no_set_back
 from flowguard.domain.audit import Gap, OffsetRanges, PartitionAccount, StreamAudit, audit
 from flowguard.domain.catalog import Catalog, EventType
 from flowguard.domain.ingestion import TopicPartition
@@ -73,8 +74,9 @@ class Auditor:
     def run(self) -> AuditReport:
         """Reads every row's position: it takes time in proportion to the tables.
 
-        Raises TransientError, ConfigurationError.
+        Raises TransientError, ConfigurationError (also where the log is an older copy, whose offsets prove nothing).
         """
+        require_no_set_back(self._catalog, self._group, self._log, self._ledger)
         return AuditReport({one.name: self._stream(one) for one in self._catalog})
 
     def _stream(self, event_type: EventType) -> StreamAudit:

@@ -43,7 +43,7 @@ def _module(place: str, name: str) -> object:
         raise ConfigurationError(f"catalog {place!r}: {name} needs a module that is not there: {error.name}") from error
     except CatalogError as error:
         raise ConfigurationError(f"catalog {place!r}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"catalog {place!r}: importing {name} raised {type(error).__name__}: {error}"
         ) from error

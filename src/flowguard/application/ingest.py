@@ -89,7 +89,7 @@ class Ingestion(RebalanceListener):
         self._assigned: dict[TopicPartition, Assignment] = {}
         self._claims: dict[TopicPartition, Claim] = {}
         self._unclaimed: dict[TopicPartition, Assignment] = {}
-        self._claiming: dict[TopicPartition, Assignment] = {}
+        self._claiming: dict[TopicPartition, Assignment] | None = None  # None: the sink is not being asked
         self._uncommitted: dict[TopicPartition, int] = {}
         self._paused = False
 
@@ -176,14 +176,15 @@ class Ingestion(RebalanceListener):
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
-            for known in (self._assigned, self._unclaimed, self._claiming, self._claims, self._uncommitted):
+            for known in (self._assigned, self._unclaimed, self._claiming or {}, self._claims, self._uncommitted):
                 known.pop(partition, None)
 
     # -- claiming ----------------------------------------------------------------------------------------------------
 
     def _claim(self) -> None:
         """Ask the sink where to start, and fence whoever wrote these partitions before."""
-        if not self._unclaimed or self._claiming or not self._attempts.due("claim"):
+        # One claim at a time: of two in the queue, the later one would fence what was written under the earlier one.
+        if not self._unclaimed or self._claiming is not None or not self._attempts.due("claim"):
             return
         self._claiming = dict(self._unclaimed)
         wanted = tuple(self._claiming.values())
@@ -199,13 +200,13 @@ class Ingestion(RebalanceListener):
 
     def _claimed(self, wanted: Sequence[Assignment], claims: Sequence[Claim]) -> None:
         self._attempts.succeeded("claim")
-        # What was revoked or assigned anew while the sink was asked is not in `_claiming` any more, or is another one.
+        claiming, self._claiming = self._claiming or {}, None
+        # What was revoked or assigned anew while the sink was asked is not in `claiming` any more, or is another one.
         ours = [
             claim
             for assignment, claim in zip(wanted, claims, strict=True)
-            if self._claiming.get(claim.partition) is assignment
+            if claiming.get(claim.partition) is assignment
         ]
-        self._claiming = {}
         for claim in ours:
             self._unclaimed.pop(claim.partition, None)
             self._claims[claim.partition] = claim
@@ -222,7 +223,7 @@ class Ingestion(RebalanceListener):
         self._carry_out(decisions)
 
     def _claim_failed(self, error: Exception) -> None:
-        self._claiming = {}
+        self._claiming = None
         self._attempts.failed("claim", error)
 
     # -- the loop's parts --------------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ class Ingestion(RebalanceListener):
         wait = self._pace.busy_s if self._ports.worker.pending else self._pace.idle_s
         times = [self._machine.wake_at, self._attempts.due_at("read")]
         # A delay of what is not to be tried any more must not keep the loop awake.
-        if self._unclaimed and not self._claiming:
+        if self._unclaimed and self._claiming is None:
             times.append(self._attempts.due_at("claim"))
         if self._uncommitted:
             times.append(self._attempts.due_at("commit"))

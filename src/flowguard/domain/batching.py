@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import inf
 
 from flowguard.domain.ingestion import RECORD_OVERHEAD, Position, RecordRun, TopicPartition
 
@@ -19,7 +20,7 @@ class BatchPolicy:
     max_age_s: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.max_records < 1 or self.max_bytes < 1 or self.max_age_s < 0:
+        if self.max_records < 1 or self.max_bytes < 1 or not 0 <= self.max_age_s < inf:
             raise ValueError("BatchPolicy needs max_records >= 1, max_bytes >= 1 and max_age_s >= 0")
 
 

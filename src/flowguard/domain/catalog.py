@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel  # noqa: TC002  # read at run time by dataclass tools
+from pydantic import BaseModel
 
 from flowguard.domain.columns import METADATA, columns_of
 from flowguard.domain.events import Click, Order
@@ -54,6 +54,8 @@ class EventType:
                 raise CatalogError(f"event type {what} {text!r}: use lower-case letters, digits and _ (clicks)")
         if not _TOPIC.fullmatch(self.topic):
             raise CatalogError(f"topic {self.topic!r} of {self.name}: use letters, digits, '.', '_' and '-'")
+        if not (isinstance(self.model, type) and issubclass(self.model, BaseModel)):  # type: ignore[redundant-expr]
+            raise CatalogError(f"the model of {self.name} is {self.model!r}: it has to be a pydantic BaseModel")
         if self.key not in self.model.model_fields:
             raise CatalogError(f"key {self.key!r} of {self.name} is no field of {self.model.__name__}")
         if self.partitions < 1 or min((self.version, *self.upcasters)) < 1:
@@ -101,6 +103,8 @@ class Catalog:
                 if place in known:
                     raise CatalogError(f"two event types have the {what} {place!r}: each needs its own")
                 known[place] = one
+        if not self._by_name:
+            raise CatalogError("a catalog needs one event type at least; clicks and orders are in flowguard.BUILT_IN")
 
     def __iter__(self) -> Iterator[EventType]:
         return iter(self._by_name.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 from flowguard.domain.ingestion import TopicPartition
 
@@ -75,7 +76,7 @@ class RetryPolicy:
     cap_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.initial_s <= self.cap_s and self.factor >= 1):
+        if not (0 < self.initial_s <= self.cap_s < inf and 1 <= self.factor < inf):
             raise ValueError("RetryPolicy needs 0 < initial_s <= cap_s and factor >= 1")
 
     def delay_s(self, attempt: int, jitter: float) -> float:

@@ -29,7 +29,7 @@ def path_of(url: str) -> Path:
     Raises ConfigurationError for any other text.
     """
     path = url.removeprefix(_PREFIX)
-    if not url.startswith(_PREFIX) or path in {"", ":memory:"}:
+    if not url.startswith(_PREFIX) or path == ":memory:" or not Path(path).name:
         raise ConfigurationError(
             f"{url!r} names no sqlite file: write sqlite:///folder/file.db, or sqlite:////folder/file.db for an"
             " absolute path (memory:// keeps nothing on disk)"

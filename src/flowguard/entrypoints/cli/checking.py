@@ -160,17 +160,12 @@ def _dead_letters(container: Container, url: str) -> str:
 
 def _set_back(container: Container) -> Iterator[Finding]:
     """A log that ends before what the sink has taken was put back from an older copy: what it logs now is skipped."""
-    log = container.event_log()
-    ends: dict[tuple[object, str], int] = {}
-    for event_type in container.catalog():
-        described = log.describe(event_type.topic, container.settings().group)
-        if described is not None:
-            ends |= {(span.partition, described.topic_id): span.next_offset for span in described.spans}
-    for position in container.ledger().positions():
-        end = ends.get((position.partition, position.topic_id))
-        if end is not None and (position.next_offset or 0) > end:
-            text = f"ends at {end}, but the sink took it up to {position.next_offset}: is it an older copy of the log?"
-            yield Finding(str(position.partition), "wrong", text)
+    from flowguard.application.continuity import set_back
+
+    settings = container.settings()
+    for one in set_back(container.catalog(), settings.group, container.event_log(), container.ledger()):
+        text = f"ends at {one.end}, but the sink took it up to {one.position}: is it an older copy of the log?"
+        yield Finding(str(one.partition), "wrong", text)
 
 
 def _gateway(settings: Settings) -> Iterator[Finding]:

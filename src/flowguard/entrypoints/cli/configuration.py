@@ -40,7 +40,7 @@ def settings_of(flags: Flags) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # checked by pydantic
     except ValidationError as error:
         raise ConfigurationError(_first_fault(error, given)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{TOML} is no TOML: {error}") from error
     except SettingsError as error:
         raise ConfigurationError(f'{error} (write JSON, for example ["https://shop.example"])') from error
@@ -159,7 +159,7 @@ def _shown(value: object) -> object:
 def _toml() -> Mapping[str, object]:
     try:
         return tomllib.loads(Path(TOML).read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError):
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         return {}
 
 

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import IO, cast
 from uuid import UUID
 
 import msgspec
+
+from flowguard.domain.errors import ConfigurationError
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
@@ -57,10 +60,14 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 
 def numbered(text: IO[bytes], first: int = 1) -> Iterator[Line]:
-    """The lines from number `first` on."""
-    for number, raw in enumerate(text, 1):
-        if number >= first and (line := (raw.removeprefix(_BOM) if number == 1 else raw).strip()):
-            yield Line(number, line)
+    """The lines from number `first` on. Raises ConfigurationError where a packed file is damaged."""
+    number = 0
+    try:
+        for number, raw in enumerate(text, 1):
+            if number >= first and (line := (raw.removeprefix(_BOM) if number == 1 else raw).strip()):
+                yield Line(number, line)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ConfigurationError(f"the gzip file is cut off or damaged after line {number:,}: {error}") from error
 
 
 def name_of(path: Path) -> str:

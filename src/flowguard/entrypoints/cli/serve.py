@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowguard import __version__
-from flowguard.domain.errors import ConfigurationError, TransientError
+from flowguard.domain.errors import ConfigurationError, FlowGuardError, TransientError
 from flowguard.entrypoints.cli.options import DataDir, ExitCode, Host, Json, Port
 from flowguard.entrypoints.tuning import tune_interpreter
 
@@ -42,7 +42,7 @@ def up(
         from flowguard.entrypoints.consumer import Consumer
 
         container.migrate()
-        container.event_log().ensure(container.topics())
+        _prepare_log(container)
         consumer = Consumer(container.ingestion)
         server = _server(container, consumer)
         tune_interpreter()
@@ -68,7 +68,7 @@ def gateway(
     with container_of({"host": host, "port": port, "data_dir": data_dir}) as container:
         refuse_memory(container.settings(), "no consumer elsewhere could read it")
         _start_logging(verbose=verbose)
-        container.event_log().ensure(container.topics())
+        _prepare_log(container)
         server = _server(container, None)
         tune_interpreter()
         _serve(server, lambda: _banner(container, server, as_json=as_json))
@@ -83,7 +83,7 @@ def consume(*, data_dir: DataDir = None, verbose: Verbose = False) -> None:
         _start_logging(verbose=verbose)
         from flowguard.entrypoints.consumer import Consumer
 
-        container.event_log().ensure(container.topics())
+        _prepare_log(container)
         try:
             container.sink().check()
         except TransientError as error:
@@ -92,6 +92,20 @@ def consume(*, data_dir: DataDir = None, verbose: Verbose = False) -> None:
         tune_interpreter()
         with _signals(consumer.stop):
             consumer.run()
+
+
+def _prepare_log(container: Container) -> None:
+    """Make the topics. Raises ConfigurationError where the log is older than what the sink has read of it."""
+    from flowguard.application.continuity import require_no_set_back
+
+    log, ledger = container.event_log(), container.ledger()
+    log.ensure(container.topics())
+    try:
+        ledger.positions()
+    except FlowGuardError as error:  # a gateway serves without a sink, too
+        _log.warning("whether the log is the one that the sink has read, cannot be told: %s", error)
+        return
+    require_no_set_back(container.catalog(), container.settings().group, log, ledger)
 
 
 def _server(container: Container, consumer: Consumer | None) -> GatewayServer:
