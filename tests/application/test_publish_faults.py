@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, model_validator
 
-from flowguard.application.intake import MOST_FAULTS
+from flowguard.application.intake import MOST_FAULTS, Defaults, Intake, Rejected
 from flowguard.application.publish import Unreadable, Verdict
 from flowguard.domain.batching import Batch
+from flowguard.domain.catalog import EventType
 from flowguard.domain.dead_letters import Reason
 from flowguard.domain.decoding import BatchDecoder
 from flowguard.domain.ingestion import Claim
@@ -211,3 +213,23 @@ def test_each_event_has_one_verdict_and_what_is_accepted_can_land(events: list[o
         claims = {run.partition: Claim(run.partition, 1, 1, 0)}
         decoded = DECODER.decode(Batch(1, (run,)), claims, NOW)
         assert {one.reason for one in decoded.rejections} <= {Reason.UNKNOWN_SCHEMA_VERSION}
+
+
+class Counted(BaseModel):
+    """Its validator changes what it is given, as validators in the wild do."""
+
+    user_id: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_apart(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {"user_id": given.pop("who")}
+
+
+def test_a_validator_that_changes_its_input_costs_nobody_else() -> None:
+    intake = Intake(EventType("counted", Counted, key="user_id"), Defaults(lambda: "made", "shop"))
+    rejected: Rejected = {}
+    events: list[tuple[int, dict[str, Any]]] = [(0, {"who": "u1"}), (1, {"who": 7}), (2, {"who": "u3"})]
+    admitted = intake.admit(events, rejected, NOW, clean=True)
+    assert [one.index for one in admitted] == [0, 2]
+    assert list(rejected) == [1]

@@ -58,6 +58,7 @@ class Oracle:
         """Below it, every record of the partition is resolved."""
         self._ever_verified: dict[Making, int] = {}
         self._epochs: dict[Making, int] = {}
+        self._owners: dict[Making, str] = {}
         self._topic_ids: dict[tuple[str, int], str] = {}
         self._seen: dict[str, int] = {}
         self._warehouse = warehouse
@@ -77,7 +78,7 @@ class Oracle:
 
     # -- the sink ----------------------------------------------------------------------------------------------------
 
-    def claimed(self, assignments: Sequence[Assignment], claims: Sequence[Claim]) -> None:
+    def claimed(self, who: str, assignments: Sequence[Assignment], claims: Sequence[Claim]) -> None:
         for (place, topic_id), claim in zip(assignments, claims, strict=True):
             topic, number = place
             known = self.incarnations.setdefault((topic, topic_id), claim.incarnation)
@@ -85,6 +86,7 @@ class Oracle:
             if known != claim.incarnation or owner != topic_id:
                 raise Violation("incarnations", f"{topic} {topic_id} is {claim.incarnation}, was {known}/{owner}")
             self._epochs[topic_id, number] = claim.epoch
+            self._owners[topic_id, number] = who
 
     def before_write(self, batch: SinkBatch) -> None:
         """What the port asks of a writer."""
@@ -103,6 +105,12 @@ class Oracle:
             claim = next((move.claim for move in batch.moves if move.claim.partition == rows.partition), None)
             if claim is None or claim.incarnation != rows.incarnation:
                 raise Violation("rows have a claim", f"{rows.partition} incarnation {rows.incarnation}: {claim}")
+
+    def fenced(self, who: str, moves: Sequence[Move]) -> None:
+        for move in moves:
+            making = self._making(move.claim.partition, move.claim.incarnation)
+            if self._owners.get(making) == who and self._epochs[making] > move.claim.epoch:
+                raise Violation("nobody fences himself", f"{who} claimed {making} again before it wrote")
 
     def wrote(self, moves: Sequence[Move], known_version: int, who: str) -> None:
         """A write was applied."""
@@ -128,6 +136,7 @@ class Oracle:
         self.identities.clear()
         self.ingestion_ids.clear()
         self._seen.clear()
+        self._owners.clear()
         self._see_new_rows((OLD, NEW))
         self.verified.clear()
         for (place, incarnation), stored in self._warehouse.positions.items():

@@ -175,7 +175,7 @@ class SimSink(EventSink):
         if faults.take("crash_before_claim"):
             raise Crash
         claims = self._inner.claim(owner, assignments)
-        self._world.oracle.claimed(assignments, claims)
+        self._world.oracle.claimed(self._process.name, assignments, claims)
         self._process.note("claim", *(f"{one.partition}@{one.incarnation}:{one.next_offset}" for one in claims))
         if faults.take("crash_after_claim"):
             raise Crash
@@ -212,6 +212,8 @@ class SimSink(EventSink):
         except FencedError as error:
             process.note("fenced", how, *moves)
             self._world.faults.happened("fenced")
+            if how == "write":
+                oracle.fenced(process.name, batch.moves)
             raise FencedError(error.partitions) from error
         except PermanentError as error:
             process.note("refused", how, *moves)

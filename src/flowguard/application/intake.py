@@ -21,6 +21,7 @@ MOST_FAULTS = 20
 _ABSENT: Any = object()
 _LARGEST_VERSION = 2**31 - 1
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Envelope).decode
 
 
 class EventFault(msgspec.Struct, frozen=True, gc=False):
@@ -212,26 +213,26 @@ class Intake:
         """The models of those that fit; the others are taken out of `checked`."""
         try:
             return self._many.validate_python([one.data for one in checked])
-        except ValidationError as error:
-            faults = _explain(error, checked)
-        except Exception:  # noqa: BLE001  # a model's own bug; found below, event by event
-            faults = self._explain_one_by_one(checked)
-        for position, some in faults.items():
-            rejected[checked[position].index] = some
-        checked[:] = [one for position, one in enumerate(checked) if position not in faults]
-        return self._many.validate_python([one.data for one in checked])
-
-    def _explain_one_by_one(self, checked: list[Admitted]) -> dict[int, list[EventFault]]:
-        faults: dict[int, list[EventFault]] = {}
-        for position, one in enumerate(checked):
+        except Exception:  # noqa: BLE001  # an event that does not fit, or a model's own bug: found event by event
+            models: list[Any] = []
+            good: list[Admitted] = []
+        for one in checked:
             try:
-                self._many.validate_python([one.data])
+                models += self._many.validate_python([self._as_sent(one)])
+                good.append(one)
             except ValidationError as error:
-                faults[position] = _explain(error, [one])[0]
-            except Exception as error:  # noqa: BLE001  # see _validate
+                rejected[one.index] = _explain(error, [one])[0]
+            except Exception as error:  # noqa: BLE001  # a model's own bug costs its event only
                 text = f"its model raised {type(error).__name__}: {error}"
-                faults[position] = [EventFault(one.names.payload, text)]
-        return faults
+                rejected[one.index] = [EventFault(one.names.payload, text)]
+        checked[:] = good
+        return models
+
+    def _as_sent(self, one: Admitted) -> Data:
+        """Its payload as it was before validation: a validator may have changed what it was given."""
+        envelope = _decode(one.value)
+        data: Data = payload.decode(bytes(envelope.data))
+        return self._type.upcast(data, envelope.schemaversion)
 
 
 def _explain(error: ValidationError, checked: Sequence[Admitted]) -> dict[int, list[EventFault]]:
