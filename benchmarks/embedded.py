@@ -48,7 +48,7 @@ def _post_all(port: int, bodies: list[bytes]) -> None:
 
 def _landed(folder: Path) -> int:
     with sqlite3.connect(f"file:{folder / 'warehouse.db'}?mode=ro", uri=True) as rows:
-        return int(rows.execute("SELECT max(source_offset) FROM clicks").fetchone()[0]) + 1
+        return int(rows.execute("SELECT coalesce(max(source_offset), -1) FROM clicks").fetchone()[0]) + 1
 
 
 def _http_to_row(events: int) -> float:

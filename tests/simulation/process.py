@@ -66,6 +66,7 @@ class Process:
         self._waited = 0.0
         self._spins = 0
         self._held = 0
+        self._largest_poll = 0
         self._polled = False
         self._read_failed_at = -1e9
         self._policy = world.dead_letter_policy
@@ -228,6 +229,7 @@ class Process:
 
     def received(self, runs: Sequence[RecordRun]) -> None:
         self.activity += 1
+        self._largest_poll = max(self._largest_poll, sum(run.size_bytes for run in runs))
         for run in runs:
             self.note("read", str(run.partition), run.first_offset, run.next_offset)
             if run.partition in self.machine.owned and run.next_offset > self._fed[run.partition]:
@@ -317,7 +319,7 @@ class Process:
         if self._spins > _SPINS:
             raise Violation("no busy waiting", f"{self.name} made {self._spins} steps in a row without waiting")
         held = machine.held_bytes
-        if held > plan.flow.high_bytes + max(plan.fetch_bytes, self.world.largest_record):
+        if held > plan.flow.high_bytes + self._largest_poll:
             raise Violation("6: memory is bounded", f"{self.name} holds {held} bytes")
         if held == self._held:
             return
@@ -325,7 +327,8 @@ class Process:
         work = machine._work
         batches = [] if work is None else [work.batch, *work.rest]
         runs = [run for _, run in machine._waiting._runs] + [run for batch in batches for run in batch.runs]
-        if held != sum(sum(map(len, run.values)) + 100 * len(run) for run in runs):
+        least = sum(sum(map(len, run.values)) + 100 * len(run) for run in runs)
+        if held != sum(run.size_bytes for run in runs) or held < least:
             raise Violation("6: memory is bounded", f"{self.name} miscounts what it holds: {held}")
 
     def _oldest(self) -> float | None:

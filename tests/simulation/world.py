@@ -69,7 +69,6 @@ class World:
         self.topics = tuple(map(topic_of, plan.partitions))
         specs = plan.specs
         self.specs = {spec.value: spec for spec in specs}
-        self.largest_record = max((len(value) for value in self.specs), default=0) + 100
         self.oracle = Oracle(self.warehouse, specs)
         self.producers = Producers(self)
         self.processes: list[Process] = []
