@@ -112,8 +112,9 @@ class Ingestion(RebalanceListener):
         self._claim()
         self._commit()
         wait = self._wait()
-        if self._ports.worker.pending and self._paused:
-            # There is nothing to read; but polling must go on, or the group would think that we are gone.
+        if self._ports.worker.pending and (self._paused or self._machine.ready(self._now())):
+            # There is nothing to read, or enough for the next batch: the sooner the worker gets it, the better. But
+            # polling must go on, or the group would think that we are gone.
             self._collect(wait)
             self._halt_if_stopped()
             wait = 0.0

@@ -95,6 +95,10 @@ class Ingestor:
         """Partitions of the batch that is with the caller, or waits to be tried again."""
         return frozenset() if self._work is None else frozenset(run.partition for run in self._work.batch.runs)
 
+    def ready(self, now: float) -> bool:
+        """Another batch is due, and would be written if none were under way."""
+        return self._waiting.due(now)
+
     @property
     def wake_at(self) -> float | None:
         """When `tick` has something to do, if nothing else happens before. None: never."""
