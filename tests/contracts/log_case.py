@@ -59,6 +59,7 @@ class Member(RebalanceListener):
         self.owned: dict[TopicPartition, str] = {}
         self.told: list[tuple[str, tuple[TopicPartition, ...]]] = []
         self.runs: list[RecordRun] = []
+        self.gaps: list[tuple[TopicPartition, int, int]] = []
         self.when_revoked: Callable[[Sequence[TopicPartition]], None] = lambda partitions: None
         self._resumes = resumes
         self._fresh: list[TopicPartition] = []
@@ -86,6 +87,10 @@ class Member(RebalanceListener):
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         self._gone("lost", partitions)
+
+    def on_gap(self, partition: TopicPartition, first: int, last: int) -> None:
+        assert partition in self.owned, f"a gap in {partition}, which is not ours"
+        self.gaps.append((partition, first, last))
 
     def _gone(self, how: str, partitions: Sequence[TopicPartition]) -> None:
         self.told.append((how, tuple(partitions)))

@@ -117,6 +117,7 @@ class SourceReading(LogCase):
         member.source.resume({P0: 1})
         self.until(lambda: len(member.values()) == 6, member)
         assert member.offsets(P0) == list(range(4, 10))
+        assert member.gaps == [(P0, 1, 3)]
         member.source.close()
 
     def test_without_a_start_it_is_the_earliest_that_is_kept(self, log: EventLog, storage: LogStorage) -> None:
@@ -129,6 +130,17 @@ class SourceReading(LogCase):
         member.source.resume({P0: None})
         self.until(lambda: len(member.values()) == 6, member)
         assert member.offsets(P0) == list(range(4, 10))
+        assert member.gaps == [(P0, 2, 3)]
+        member.source.close()
+
+    def test_what_went_before_the_group_came_is_no_gap(self, log: EventLog, storage: LogStorage) -> None:
+        topic_with(log, storage, *range(10))
+        storage.truncate(P0, 4)
+        member = self.member(storage, P0)
+        member.source.resume({P0: None})
+        self.until(lambda: len(member.values()) == 6, member)
+        assert member.offsets(P0) == list(range(4, 10))
+        assert member.gaps == []
         member.source.close()
 
     def test_retention_that_overtakes_the_reader(self, log: EventLog, storage: LogStorage) -> None:
@@ -141,7 +153,8 @@ class SourceReading(LogCase):
         storage.truncate(P0, 8)
         member.source.resume({P0: None})
         self.until(lambda: 9 in member.offsets(P0), member)
-        assert member.offsets(P0)[5:] in ([8, 9], [5, 6, 7, 8, 9])  # a client may hold what it fetched before
+        # A client may hold what it fetched before; what it does not hold, it tells of.
+        assert (member.offsets(P0)[5:], member.gaps) in (([8, 9], [(P0, 5, 7)]), ([5, 6, 7, 8, 9], []))
         member.source.close()
 
     # -- pausing -----------------------------------------------------------------------------------------------------

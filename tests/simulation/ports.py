@@ -160,6 +160,10 @@ class _Listener(RebalanceListener):
         self._process.goes(partitions, "lost")
         self._inner.on_lost(partitions)
 
+    def on_gap(self, partition: TopicPartition, first: int, last: int) -> None:
+        self._process.note("gap", f"{partition} {first} to {last}")
+        self._inner.on_gap(partition, first, last)
+
 
 class SimSink(EventSink):
     """A sink at the other end of a network."""

@@ -20,7 +20,9 @@ from flowguard.domain.ingestor import Ingestor
 from flowguard.domain.telemetry import (
     FlowChanged,
     Happening,
+    HistoryGone,
     LineStopped,
+    OffsetsGone,
     PartitionsAssigned,
     PartitionsGone,
     PositionsCommitted,
@@ -166,6 +168,13 @@ class Ingestion(RebalanceListener):
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         self._carry_out(self._machine.lost(partitions, self._now()))
         self._gone(partitions, "lost")
+
+    def on_gap(self, partition: TopicPartition, first: int, last: int) -> None:
+        claim = self._claims.get(partition)
+        if claim is not None and claim.next_offset is None and first == 0:
+            self._tell(HistoryGone(partition, last + 1))  # it may be from before FlowGuard's time
+        else:
+            self._tell(OffsetsGone(partition, first, last))
 
     def _touches(self, partitions: Iterable[TopicPartition]) -> bool:
         return self._ports.worker.pending > 0 and not self._machine.under_way.isdisjoint(partitions)

@@ -62,6 +62,23 @@ class PartitionsAssigned:
 
 
 @dataclass(frozen=True, slots=True)
+class OffsetsGone:
+    """The log does not keep offsets `first` to `last` (inclusive) any more, and they were not read: they are lost."""
+
+    partition: TopicPartition
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryGone:
+    """The sink has nothing of this partition yet, and the log keeps nothing below `earliest` any more."""
+
+    partition: TopicPartition
+    earliest: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionsGone:
     """These partitions went away. `how` is revoked, lost or fenced."""
 
@@ -109,6 +126,8 @@ Happening = (
     | AttemptFailed
     | Recovered
     | PartitionsAssigned
+    | OffsetsGone
+    | HistoryGone
     | PartitionsGone
     | PositionsCommitted
     | FlowChanged

@@ -24,6 +24,13 @@ class RebalanceListener(Protocol):
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """These partitions are gone already, or their topic was deleted: nothing of them may be written any more."""
 
+    @abstractmethod
+    def on_gap(self, partition: TopicPartition, first: int, last: int) -> None:
+        """Offsets `first` to `last`, inclusive, were to be read and the log does not keep them any more (retention).
+
+        Reading goes on past them. Told by the first `poll` after a `resume` at an offset below the earliest, too.
+        """
+
 
 class EventSource(Protocol):
     """Reads topics as a member of a consumer group. Sync, and used from one thread only.
@@ -38,7 +45,8 @@ class EventSource(Protocol):
         Joins the group at the first call. Offsets of a partition rise from call to call, except after `resume` at an
         offset; they need not be contiguous. What one call returns is bounded in bytes by the adapter's setting.
         A topic that was deleted and made again is reported as lost, then assigned with its new topic id.
-        Raises TransientError (try again), ConfigurationError (say so and stop).
+        Raises TransientError (try again), ConfigurationError (say so and stop; also where the log ends before what was
+        read of it: it was truncated, and gives offsets to new records that are taken already).
         """
 
     @abstractmethod
@@ -50,7 +58,8 @@ class EventSource(Protocol):
         """Read these (again): from the given offset, or where it is None from where reading stood.
 
         Where nothing was read since the assignment, that is the group's committed offset, else the earliest. An offset
-        below the earliest one that is kept starts at the earliest. Partitions that are not ours are passed over.
+        below the earliest one that is kept starts at the earliest, and the listener is told of the gap. Partitions that
+        are not ours are passed over.
         """
 
     @abstractmethod

@@ -40,12 +40,16 @@ class MemoryEventSource(EventSource):
         while True:
             told = self._settle(listener)
             with log.changed:
+                gaps = self._skip_gaps()
                 runs = self._fetch()
                 left = deadline - monotonic()
-                if runs or told or left <= 0:
-                    return runs
-                if self._settled == log.rebalances:  # else somebody came or went since
+                done = bool(runs or gaps or told or left <= 0)
+                if not done and self._settled == log.rebalances:  # else somebody came or went since
                     log.changed.wait(left)
+            for gap in gaps:
+                listener.on_gap(*gap)
+            if done:
+                return runs
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         for place in partitions:
@@ -59,7 +63,10 @@ class MemoryEventSource(EventSource):
                 if start is None:
                     start = self._stood.get(place)  # noqa: PLW2901  # the start, as far as it is known
                 if start is None:
-                    start = self._log.committed(self._group, place) or 0  # noqa: PLW2901  # as above
+                    start = self._log.committed(self._group, place)  # noqa: PLW2901  # as above
+                if start is None:
+                    partition = self._log.partition(place)
+                    start = 0 if partition is None else partition.earliest  # noqa: PLW2901  # as above
                 self._stood[place] = start
                 self._reading[place] = None
 
@@ -84,6 +91,17 @@ class MemoryEventSource(EventSource):
             self._log.leave(self._group, self._member)
 
     # -- records -----------------------------------------------------------------------------------------------------
+
+    def _skip_gaps(self) -> list[tuple[TopicPartition, int, int]]:
+        """Go on at the earliest where reading stands below it; returns what lies between, as `on_gap` takes it."""
+        gaps = []
+        for place in self._reading:
+            partition = self._log.partition(place)
+            stood = self._stood[place]
+            if partition is not None and stood < partition.earliest and self._holds(place):
+                gaps.append((place, stood, partition.earliest - 1))
+                self._stood[place] = partition.earliest
+        return gaps
 
     def _fetch(self) -> list[RecordRun]:
         runs: list[RecordRun] = []

@@ -75,6 +75,7 @@ class SqliteEventSource(EventSource):
         while True:
             heard = self._bell.rings
             told = self._look(listener)
+            told = self._skip_gaps(listener) or told
             runs = self._fetch()
             left = deadline - monotonic()
             if runs or told or left <= 0:
@@ -94,7 +95,7 @@ class SqliteEventSource(EventSource):
             if start is not None and start != state.stood:
                 state.stood, state.rest = start, None
             elif state.stood is None:
-                state.stood = state.committed
+                state.stood = state.committed or state.earliest
             state.resumed = True
 
     def commit(self, positions: Iterable[Position]) -> None:
@@ -202,6 +203,18 @@ class SqliteEventSource(EventSource):
                 [(self._group, *place) for place in places],
             )
 
+    def _skip_gaps(self, listener: RebalanceListener) -> bool:
+        """Go on at the earliest where reading stands below it, and say so; False where it does not."""
+        gaps = [
+            (place, state, state.stood)
+            for place, state in self._partitions.items()
+            if state.resumed and state.rest is None and state.stood is not None and state.stood < state.earliest
+        ]
+        for place, state, stood in gaps:
+            state.stood = state.earliest
+            listener.on_gap(place, stood, state.earliest - 1)
+        return bool(gaps)
+
     def _fetch(self) -> list[RecordRun]:
         """Records of the resumed partitions, within the budget; the one that was read goes to the end of the line."""
         runs: list[RecordRun] = []
@@ -222,8 +235,7 @@ class SqliteEventSource(EventSource):
             got, rest = within([state.rest], budget)
         else:
             with self._database.use() as connection:
-                first = max(state.stood or 0, state.earliest)
-                got, rest = read(connection, state.topic_row, place, first, NO_LIMIT, budget)
+                got, rest = read(connection, state.topic_row, place, state.stood or 0, NO_LIMIT, budget)
         if may_be_none and sum(run.size_bytes for run in got) > budget:
             state.rest = got[0] if rest is None else None  # the one record that did not fit is for the next poll
             return []

@@ -11,7 +11,9 @@ from flowguard.domain.telemetry import (
     EventsPublished,
     FlowChanged,
     Happening,
+    HistoryGone,
     LineStopped,
+    OffsetsGone,
     PartitionsAssigned,
     PartitionsGone,
     PositionsCommitted,
@@ -64,9 +66,9 @@ class LoggingTelemetry(Telemetry):
 
 def _level(happening: Happening) -> int:
     match happening:
-        case LineStopped():
+        case LineStopped() | OffsetsGone():
             return logging.ERROR
-        case RecordsDeadLettered() | AttemptFailed():
+        case RecordsDeadLettered() | AttemptFailed() | HistoryGone():
             return logging.WARNING
         case EventsPublished() | PositionsCommitted() | FlowChanged():
             return logging.DEBUG
@@ -89,6 +91,10 @@ def line(happening: Happening) -> str:  # noqa: C901, PLR0911  # one case a happ
             return f"Works again: {what}, after {attempts} failed attempts"
         case PartitionsAssigned(starts):
             return f"Assigned {', '.join(f'{place} from {_start(at)}' for place, at in starts) or 'nothing'}"
+        case OffsetsGone(partition, first, last):
+            return f"LOST: the log deleted {partition} {first} to {last} before they were read; going on at {last + 1}"
+        case HistoryGone(partition, earliest):
+            return f"The log keeps nothing of {partition} below {earliest}: what was there before cannot land"
         case PartitionsGone(partitions, how):
             return f"Partitions {how}: {_places(partitions)}"
         case PositionsCommitted(positions):
