@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -41,6 +42,9 @@ class Settings(BaseSettings):
     dead_letter_url: str = Field("", description="where dead letters rest; empty: with the rows, in sink_url")
     catalog: str = Field("", description="a user's catalog, as module:attribute; empty: clicks and orders")
     group: str = Field("flowguard", min_length=1, description="consumer group")
+    start: Literal["earliest", "group"] = Field(
+        "earliest", description="where reading starts of what the sink has nothing of: all that is kept, or the group's"
+    )
 
     host: str = Field("127.0.0.1", description="address that the gateway listens on")
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(8000, description="port of the gateway; 0: any free one")
@@ -49,12 +53,22 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1)] = Field(16 * _MIB, description="largest request body")
     max_events: Annotated[int, Field(ge=1)] = Field(10_000, description="most events in one request")
     recent_ids: Annotated[int, Field(ge=0)] = Field(200_000, description="event ids that the gateway remembers")
+    event_mode: Literal["structured", "binary"] = Field(
+        "structured", description="how events are logged: the two content modes of CloudEvents; both are read"
+    )
 
     partitions: Annotated[int, Field(ge=1)] = Field(1, description="partitions of a new topic of the embedded log")
     log_max_bytes: Annotated[int, Field(ge=_MIB)] = Field(
         4096 * _MIB, description="size of the embedded log: beyond it, what was consumed goes, or publishing holds"
     )
     fetch_bytes: Annotated[int, Field(ge=1)] = Field(4 * _MIB, description="bytes that one read of the log returns")
+    kafka: Mapping[str, str] = Field(
+        {}, repr=False, description="options of librdkafka by name; in the environment FLOWGUARD_KAFKA__SASL_USERNAME=…"
+    )
+    spring_headers: bool = Field(
+        default=False,
+        description="dead letters on Kafka carry Spring's kafka_dlt-* headers too, beside Kafka Connect's",
+    )
 
     batch: BatchPolicy = Field(BatchPolicy(), description="when a batch is written")
     flow: FlowPolicy = Field(FlowPolicy(), description="how many bytes are held before reading pauses")
@@ -63,6 +77,14 @@ class Settings(BaseSettings):
     drain_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         20.0, description="seconds that a shutdown may take to finish"
     )
+
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _as_texts(cls, options: object) -> object:
+        """`sasl_username`, as the environment has it, is `sasl.username`; flowguard.toml may say true and 5 plainly."""
+        if not isinstance(options, Mapping):
+            return options
+        return {str(name).lower().replace("_", "."): _as_text(value) for name, value in options.items()}
 
     @property
     def effective_log_url(self) -> str:
@@ -90,6 +112,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the parent's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
 
 
 def scheme_of(url: str) -> str:

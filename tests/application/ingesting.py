@@ -130,6 +130,7 @@ class Policies:
     dead_letters: DeadLetterPolicy = field(default_factory=DeadLetterPolicy)
     flow: FlowPolicy = field(default_factory=FlowPolicy)
     pace: Pace = PACE
+    trusts_group: bool = False
 
 
 class Member:
@@ -153,6 +154,7 @@ class Member:
             retry=RETRY,
             jitter=lambda: 1.0,
             pace=policies.pace,
+            trusts_group=policies.trusts_group,
         )
         self._stop = threading.Event()
         self._ended = False

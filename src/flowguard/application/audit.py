@@ -60,16 +60,28 @@ class AuditReport:
 
 
 class Auditor:
-    """Balances log, sink and dead letters. Right while the pipeline runs: what lands in between is never missing."""
+    """Balances log, sink and dead letters. Right while the pipeline runs: what lands in between is never missing.
+
+    A topic may be older than its sink. What the log had deleted before the first record that the sink knows of is not
+    counted; nor, where the consumer `trusts_group`, is anything else before that record: others have dealt with it.
+    """
 
     def __init__(
-        self, catalog: Catalog, group: str, log: EventLog, ledger: Ledger, dead_letters: DeadLetterQueue
+        self,
+        catalog: Catalog,
+        group: str,
+        log: EventLog,
+        ledger: Ledger,
+        dead_letters: DeadLetterQueue,
+        *,
+        trusts_group: bool = False,
     ) -> None:
         self._catalog = catalog
         self._group = group
         self._log = log
         self._ledger = ledger
         self._dead_letters = dead_letters
+        self._trusts_group = trusts_group
 
     def run(self) -> AuditReport:
         """Reads every row's position: it takes time in proportion to the tables.
@@ -107,7 +119,12 @@ class Auditor:
     ) -> PartitionAccount:
         next_offset = 0 if position is None or position.next_offset is None else position.next_offset
         logged = self._log.logged(span.partition)
-        return self._account(event_type, span.partition, incarnation, next_offset, logged)
+        account = self._account(event_type, span.partition, incarnation, next_offset, logged)
+        known = account.landed | account.duplicates | account.filtered | account.dead_lettered
+        before = min((first for first, _ in known), default=next_offset)
+        if not self._trusts_group:
+            before = min(before, span.earliest)
+        return replace(account, logged=logged - OffsetRanges([(0, before - 1)])) if before else account
 
     def _of_gone_topic(self, event_type: EventType, position: SinkPosition) -> PartitionAccount:
         """Its log is gone with it: what was resolved is all that is known to have been logged."""

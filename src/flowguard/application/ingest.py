@@ -68,7 +68,8 @@ class IngestPorts:
 class Ingestion(RebalanceListener):
     """One consumer: `run` until told to stop, or `step` by step.
 
-    `owner` is for people to read in the sink's positions. `jitter` gives uniform floats in [0, 1].
+    `owner` is for people to read in the sink's positions. `jitter` gives uniform floats in [0, 1]. Where the sink has no
+    position, reading begins at the earliest record; with `trusts_group`, at the group's committed offset.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Ingestion(RebalanceListener):
         retry: RetryPolicy,
         jitter: Callable[[], float],
         pace: Pace | None = None,
+        trusts_group: bool = False,
     ) -> None:
         self._ports = ports
         self._writer = writer
@@ -88,6 +90,7 @@ class Ingestion(RebalanceListener):
         self._owner = owner
         self._attempts = Attempts(retry, jitter, ports.clock, ports.telemetry)
         self._pace = pace or Pace()
+        self._without_position = None if trusts_group else 0
         self._assigned: dict[TopicPartition, Assignment] = {}
         self._claims: dict[TopicPartition, Claim] = {}
         self._unclaimed: dict[TopicPartition, Assignment] = {}
@@ -225,8 +228,11 @@ class Ingestion(RebalanceListener):
                 self._uncommitted[claim.partition] = claim.next_offset
         decisions = self._machine.assigned({claim.partition: claim.next_offset for claim in ours}, self._now())
         # Where the sink has no position it has no rows, whatever was committed or read before (it may have been set
-        # back to a time before its first row): all that the log keeps is to land.
-        starts = {claim.partition: claim.next_offset or 0 for claim in ours}
+        # back to a time before its first row): all that the log keeps is to land, unless somebody knows better.
+        starts = {
+            claim.partition: self._without_position if claim.next_offset is None else claim.next_offset
+            for claim in ours
+        }
         self._ports.source.resume(starts)
         if starts:
             self._tell(PartitionsAssigned(tuple(starts.items())))

@@ -116,6 +116,7 @@ class Container(containers.DeclarativeContainer):
     )
 
     _group = settings.provided.group
+    _trusts_group = providers.Callable(use_cases.trusts_group, settings)
     ingestion: providers.Provider[Ingestion] = providers.Factory(
         use_cases.ingestion,
         settings=settings,
@@ -146,7 +147,13 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
     )
     auditor: providers.Provider[Auditor] = providers.Factory(
-        Auditor, catalog=catalog, group=_group, log=event_log, ledger=ledger, dead_letters=dead_letters
+        Auditor,
+        catalog=catalog,
+        group=_group,
+        log=event_log,
+        ledger=ledger,
+        dead_letters=dead_letters,
+        trusts_group=_trusts_group,
     )
     replayer: providers.Provider[Replayer] = providers.Factory(
         Replayer,

@@ -32,6 +32,10 @@ def log_lines() -> Telemetry:
     return LoggingTelemetry()
 
 
+def trusts_group(settings: Settings) -> bool:
+    return settings.start == "group"
+
+
 def ingestion(
     settings: Settings,
     catalog: Catalog,
@@ -60,6 +64,7 @@ def ingestion(
         retry=settings.retry,
         jitter=jitter,
         pace=Pace(drain_s=settings.drain_s),
+        trusts_group=trusts_group(settings),
     )
 
 

@@ -34,6 +34,9 @@ class EventType:
     versions that can be read are those from the lowest upcaster to `version`. `key` names the payload field whose value
     picks the partition: events with the same key stay in order. `keep`, if given, is the explicit rule that filters: an
     event for which it is false is resolved without a row, and counted as filtered.
+
+    `partitions`, `replication` (copies of each) and `retention_s` (seconds that the log keeps an event) are what its
+    topic is made with on a real log; None leaves it to the log's own default.
     """
 
     name: str
@@ -44,6 +47,8 @@ class EventType:
     version: int = 1
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
     partitions: int = 4
+    replication: int | None = None
+    retention_s: int | None = None
     keep: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
@@ -58,8 +63,10 @@ class EventType:
             raise CatalogError(f"the model of {self.name} is {self.model!r}: it has to be a pydantic BaseModel")
         if self.key not in self.model.model_fields:
             raise CatalogError(f"key {self.key!r} of {self.name} is no field of {self.model.__name__}")
-        if self.partitions < 1 or min((self.version, *self.upcasters)) < 1:
-            raise CatalogError(f"{self.name} needs at least 1 partition, and versions count from 1")
+        if min(self.partitions, self.version, *self.upcasters, self.replication or 1) < 1:
+            raise CatalogError(f"{self.name} needs at least 1 partition and 1 copy of it, and versions count from 1")
+        if self.retention_s is not None and self.retention_s < 1:
+            raise CatalogError(f"retention_s of {self.name} is in seconds, from 1 on; None: as the log has it")
         expected = set(range(min(self.upcasters, default=self.version), self.version))
         if set(self.upcasters) != expected:
             raise CatalogError(

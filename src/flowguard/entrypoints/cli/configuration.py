@@ -100,13 +100,16 @@ def in_force(settings: Settings, flags: Flags) -> list[tuple[str, object, str]]:
     found: list[tuple[str, object, str]] = []
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        if is_dataclass(value):
-            for inner in fields(value):
-                path = (name, inner.name)
-                found.append((".".join(path), getattr(value, inner.name), origin(path, flags, toml)))
+        if isinstance(value, Mapping):
+            for inner, text in value.items():
+                shown = "***" if _is_secret(inner) else text
+                found.append((f"{name}.{inner}", shown, origin((name, inner.replace(".", "_")), flags, toml)))
+        elif is_dataclass(value):
+            for each in fields(value):
+                path = (name, each.name)
+                found.append((".".join(path), getattr(value, each.name), origin(path, flags, toml)))
         else:
-            shown = derived.get(name, value)
-            found.append((name, _shown(shown), origin((name,), flags, toml)))
+            found.append((name, _shown(derived.get(name, value)), origin((name,), flags, toml)))
     return found
 
 
@@ -169,6 +172,7 @@ def _first_fault(error: ValidationError, flags: Flags) -> str:
     path = tuple(str(step) for step in first["loc"]) or ("settings",)
     place = origin(path, flags, _toml())
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "extra_forbidden" else f" (given: {first['input']!r})"
+    secret = first["type"] == "extra_forbidden" or any(map(_is_secret, path))
+    given = "" if secret else f" (given: {first['input']!r})"
     more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
     return f"{'.'.join(path)} from {place}: {message}{given}{more}"
