@@ -68,8 +68,8 @@ class IngestPorts:
 class Ingestion(RebalanceListener):
     """One consumer: `run` until told to stop, or `step` by step.
 
-    `owner` is for people to read in the sink's positions. `jitter` gives uniform floats in [0, 1]. Where the sink has no
-    position, reading begins at the earliest record; with `trusts_group`, at the group's committed offset.
+    `owner` is for people to read in the sink's positions. `jitter` gives uniform floats in [0, 1]. What the sink has no
+    position of is read from the earliest record on, or from the group's committed offset with `trusts_group`.
     """
 
     def __init__(
