@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from flowguard.domain.catalog import Catalog
@@ -34,6 +34,12 @@ def set_back(catalog: Catalog, group: str, log: EventLog, ledger: Ledger) -> Ite
         for span in described.spans:
             if taken.get(span.partition, 0) > span.next_offset:
                 yield SetBack(span.partition, span.next_offset, taken[span.partition])
+
+
+def require_topics(topics: Iterable[str], group: str, log: EventLog) -> None:
+    """Raise ConfigurationError where one of these does not exist. Raises TransientError."""
+    if missing := [topic for topic in topics if log.describe(topic, group) is None]:
+        raise ConfigurationError(f"the log has no topic {', '.join(missing)}: `flowguard migrate` makes what is missing")
 
 
 def require_no_set_back(catalog: Catalog, group: str, log: EventLog, ledger: Ledger) -> None:

@@ -21,8 +21,8 @@ from flowguard.application.catalogs import load_catalog
 from flowguard.application.observe import Observer
 from flowguard.application.relay import DeadLetterReplay
 from flowguard.application.replay import Replayer, ReplayPorts
-from flowguard.container import memory, sqlite, use_cases
-from flowguard.container.choosing import closed_by, scheme_in_force, topics_of
+from flowguard.container import kafka, memory, sqlite, use_cases
+from flowguard.container.choosing import closed_by, is_embedded, scheme_in_force, topics_of
 from flowguard.domain.catalog import Catalog
 from flowguard.settings import Settings
 
@@ -49,11 +49,8 @@ class Container(containers.DeclarativeContainer):
     closing: providers.Provider[ExitStack] = providers.ThreadSafeSingleton(ExitStack)
 
     catalog: providers.Provider[Catalog] = providers.ThreadSafeSingleton(load_catalog, settings.provided.catalog)
-    topics: providers.Provider[Mapping[str, int]] = providers.Callable(topics_of, catalog, settings.provided.partitions)
-    """Name to number of partitions, for `event_log().ensure`."""
     clock: providers.Provider[Clock] = providers.ThreadSafeSingleton(use_cases.system_clock)
     telemetry: providers.Provider[Telemetry] = providers.ThreadSafeSingleton(use_cases.log_lines)
-    migrate: providers.Provider[list[str]] = providers.Callable(sqlite.migrate_files, settings, catalog)
 
     # The hubs of memory:// are the storage itself: one of each in a container.
     memory_log: providers.Provider[MemoryLog] = providers.ThreadSafeSingleton(memory.log, settings)
@@ -66,11 +63,17 @@ class Container(containers.DeclarativeContainer):
     _log_scheme = providers.Callable(scheme_in_force, _log_url, "log_url")
     _sink_scheme = providers.Callable(scheme_in_force, _sink_url, "sink_url")
     _dead_letter_scheme = providers.Callable(scheme_in_force, _dead_letter_url, "dead_letter_url")
+    topics: providers.Provider[Mapping[str, int]] = providers.Callable(
+        topics_of, catalog, settings.provided.partitions, _log_scheme
+    )
+    """Name to number of partitions, for `event_log().ensure`."""
+    log_is_embedded: providers.Provider[bool] = providers.Callable(is_embedded, _log_scheme)
 
     publisher: providers.Provider[EventPublisher] = providers.Selector(
         _log_scheme,
         memory=providers.Factory(memory.publisher, memory_log),
         sqlite=providers.Factory(sqlite.publisher, _log_url, settings),
+        kafka=providers.Factory(kafka.publisher, _log_url, settings),
     )
     """Closed by its user, in the event loop that used it."""
     event_log: providers.Provider[EventLog] = providers.Factory(
@@ -80,6 +83,7 @@ class Container(containers.DeclarativeContainer):
             _log_scheme,
             memory=providers.Factory(memory.event_log, memory_log, settings),
             sqlite=providers.Factory(sqlite.event_log, _log_url),
+            kafka=providers.Factory(kafka.event_log, _log_url, settings, catalog),
         ),
     )
     source: providers.Provider[EventSource] = providers.Factory(
@@ -89,6 +93,7 @@ class Container(containers.DeclarativeContainer):
             _log_scheme,
             memory=providers.Factory(memory.source, memory_log, settings, topics),
             sqlite=providers.Factory(sqlite.source, _log_url, settings, topics),
+            kafka=providers.Factory(kafka.source, _log_url, settings, topics),
         ),
     )
     sink: providers.Provider[EventSink] = providers.Factory(
@@ -112,8 +117,12 @@ class Container(containers.DeclarativeContainer):
             _dead_letter_scheme,
             memory=memory_dead_letters,
             sqlite=providers.Factory(sqlite.dead_letters, _dead_letter_url),
+            kafka=providers.Factory(kafka.dead_letters, _dead_letter_url, settings, catalog),
         ),
     )
+
+    migrate: providers.Provider[list[str]] = providers.Callable(use_cases.migrate, settings, catalog)
+    """Brings up to date what can be: `migrate(dry_run=True)` only says so. One line for each step. See `event_log`."""
 
     _group = settings.provided.group
     _trusts_group = providers.Callable(use_cases.trusts_group, settings)

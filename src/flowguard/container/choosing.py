@@ -11,8 +11,13 @@ from flowguard.domain.errors import ConfigurationError
 from flowguard.settings import scheme_of
 
 EMBEDDED = ("sqlite", "memory")
-_LATER = {"kafka": ("log_url",), "postgresql": ("sink_url", "dead_letter_url"), "snowflake": ("sink_url",)}
+_LOGS = ("log_url", "dead_letter_url")
+_SINKS = ("sink_url", "dead_letter_url")
+_TAKEN = {"kafka": _LOGS}
+"""Schemes beside the embedded ones, and the settings that take them."""
+_LATER = {"postgresql": _SINKS, "snowflake": _SINKS}
 """Schemes of later releases, and the settings that will take them."""
+_KNOWN = {"sqlite": "sqlite:///folder/file.db", "memory": "memory://", "kafka": "kafka://host:9092"}
 
 
 class _Closeable(Protocol):
@@ -25,12 +30,17 @@ _Adapter = TypeVar("_Adapter", bound=_Closeable)
 def scheme_in_force(url: str, setting: str) -> str:
     """The adapter that the URL of this setting asks for. Raises ConfigurationError where there is none."""
     scheme = scheme_of(url)
-    if scheme in EMBEDDED:
+    if scheme in EMBEDDED or setting in _TAKEN.get(scheme, ()):
         return scheme
-    known = "sqlite:///folder/file.db or memory://"
+    known = " or ".join(text for name, text in _KNOWN.items() if name in EMBEDDED or setting in _TAKEN[name])
     if setting in _LATER.get(scheme, ()):
         raise ConfigurationError(f"{setting}: {scheme}:// comes with a later release of FlowGuard; use {known}")
     raise ConfigurationError(f"{setting}: nothing here speaks {scheme or url!r}://; use {known}")
+
+
+def is_embedded(scheme: str) -> bool:
+    """Its topics are made in passing: there is nobody else to whom they belong."""
+    return scheme in EMBEDDED
 
 
 def closed_by(closing: ExitStack, adapter: _Adapter) -> _Adapter:
@@ -39,6 +49,6 @@ def closed_by(closing: ExitStack, adapter: _Adapter) -> _Adapter:
     return adapter
 
 
-def topics_of(catalog: Catalog, partitions: int) -> Mapping[str, int]:
-    """Name to number of partitions, as the embedded logs make them."""
-    return {one.topic: partitions for one in catalog}
+def topics_of(catalog: Catalog, partitions: int, log_scheme: str) -> Mapping[str, int]:
+    """Name to number of partitions: the catalog's on a real log, `partitions` in the embedded ones."""
+    return {one.topic: partitions if is_embedded(log_scheme) else one.partitions for one in catalog}

@@ -50,7 +50,7 @@ def test_flags_win_over_environment_over_file_over_defaults(
         ({}, "port = [", ["flowguard.toml is no TOML"]),
         ({}, "prot = 8000", ["prot from flowguard.toml", "not permitted"]),
         ({}, "[batch]\nmax_age = 1", ["batch.max_age from flowguard.toml"]),
-        ({"FLOWGUARD_LOG_URL": "kafka://localhost"}, "", ["log_url", "kafka://", "later release"]),
+        ({"FLOWGUARD_SINK_URL": "postgresql://localhost/shop"}, "", ["sink_url", "postgresql://", "later release"]),
         ({"FLOWGUARD_SINK_URL": "snowflake://account"}, "", ["sink_url", "snowflake://", "later release"]),
         ({"FLOWGUARD_SINK_URL": "kafka://localhost"}, "", ["sink_url", "nothing here speaks 'kafka'"]),
         ({"FLOWGUARD_DEAD_LETTER_URL": "redis://x"}, "", ["dead_letter_url", "'redis'"]),

@@ -28,16 +28,24 @@ def migrate(*, dry_run: DryRun = False, data_dir: DataDir = None, as_json: Json 
 
     with container_of({"data_dir": data_dir}) as container:
         steps = container.migrate(dry_run=dry_run)
-        topics = [] if dry_run else list(container.event_log().ensure(container.topics()))
+        topics = _topics_to_make(container) if dry_run else list(container.event_log().ensure(container.topics()))
     if as_json:
         output.as_json({"dry_run": dry_run, "migrations": steps, "topics": topics})
         return
     for step in steps:
         output.say(f"{'would apply' if dry_run else 'applied'} {step}")
     for topic in topics:
-        output.say(f"made topic {topic}")
+        output.say(f"{'would make' if dry_run else 'made'} topic {topic}")
     if not steps and not topics:
         output.say("everything is up to date")
+
+
+def _topics_to_make(container: Container) -> list[str]:
+    """What `migrate` would make; of an embedded log, whose file may not be there yet, its migrations say it."""
+    if container.log_is_embedded():
+        return []
+    log, group = container.event_log(), container.settings().group
+    return [topic for topic in container.topics() if log.describe(topic, group) is None]
 
 
 def check(*, data_dir: DataDir = None, host: Host = None, port: Port = None, as_json: Json = False) -> None:

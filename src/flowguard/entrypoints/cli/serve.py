@@ -95,11 +95,20 @@ def consume(*, data_dir: DataDir = None, verbose: Verbose = False) -> None:
 
 
 def _prepare_log(container: Container) -> None:
-    """Make the topics. Raises ConfigurationError where the log is older than what the sink has read of it."""
-    from flowguard.application.continuity import require_no_set_back
+    """Make the topics of an embedded log. Raises ConfigurationError where a log of its own has none, or is older than
+    what the sink has read of it.
+    """
+    from flowguard.application.continuity import require_no_set_back, require_topics
 
-    log, ledger = container.event_log(), container.ledger()
-    log.ensure(container.topics())
+    log, ledger, topics = container.event_log(), container.ledger(), container.topics()
+    try:
+        if container.log_is_embedded():
+            log.ensure(topics)
+        else:
+            require_topics(topics, container.settings().group, log)
+    except TransientError as error:  # it is asked again for every event, and for every read
+        _log.warning("the log is away: %s", error)
+        return
     try:
         ledger.positions()
     except FlowGuardError as error:  # a gateway serves without a sink, too
