@@ -100,7 +100,7 @@ def test_take_says_how_many_leading_records_fit(runs: tuple[RecordRun, ...], rec
     fits = take(run, records, size)
 
     def size_of(number: int) -> int:
-        return sum(len(value) + RECORD_OVERHEAD for value in run.values[:number])
+        return run.part(0, number).size_bytes if number else 0
 
     assert 0 <= fits <= min(len(run), records)
     assert size_of(fits) <= size

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.domain.ingestion import (
+    HEADER_OVERHEAD,
+    KEY_OVERHEAD,
     RECORD_OVERHEAD,
     IngestionId,
     RecordRun,
@@ -84,7 +86,13 @@ def test_a_part_of_a_run_is_the_run_of_that_part(records: list[tuple[int, bytes]
     part = run.part(start, stop)
 
     assert (part.first_offset, part.next_offset) == (offsets[start], offsets[stop - 1] + 1)
-    assert part.size_bytes == sum(map(len, values[start:stop])) + RECORD_OVERHEAD * (stop - start)
+    bodies = sum(map(len, values[start:stop]))
+    size = bodies + RECORD_OVERHEAD * (stop - start)
+    if keys is not None:
+        size += bodies + KEY_OVERHEAD * sum(1 for value in values[start:stop] if value)
+    if headers is not None:
+        size += bodies + (1 + HEADER_OVERHEAD) * (stop - start)
+    assert part.size_bytes == size == sum(part.sizes())
     for index in range(start, stop):
         assert part.key(index - start) == run.key(index) == (None if keys is None else values[index])
         assert part.headers_of(index - start) == run.headers_of(index)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
 
-from flowguard.domain.ingestion import RECORD_OVERHEAD, Position, RecordRun, TopicPartition
+from flowguard.domain.ingestion import Position, RecordRun, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +105,4 @@ def take(run: RecordRun, max_records: int, max_bytes: int) -> int:
     """How many leading records of the run fit (records, bytes). May be 0."""
     if len(run) <= max_records and run.size_bytes <= max_bytes:
         return len(run)
-    sizes = accumulate(len(value) + RECORD_OVERHEAD for value in run.values)
-    return min(max_records, bisect_right(list(sizes), max_bytes))
+    return min(max_records, bisect_right(list(accumulate(run.sizes())), max_bytes))

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from flowguard.domain import payload
+from flowguard.domain import cloudevents, payload
 from flowguard.domain.batching import Batch
 from flowguard.domain.catalog import Catalog, Data, EventType
 from flowguard.domain.columns import row_reader
@@ -19,6 +19,7 @@ from flowguard.domain.events import Envelope
 from flowguard.domain.ingestion import (
     INGESTION_ID_HEADER,
     Claim,
+    Headers,
     IngestionId,
     RecordRun,
     TopicPartition,
@@ -123,17 +124,18 @@ class _TypeReader:
     ) -> _Readable:
         found = _Readable()
         name, versions = self._type.name, self._type.versions
-        place, open_envelope = run.partition, self._envelope.decode
+        place, headers = run.partition, run.headers
         prefix = ingestion_id_prefix(place.topic, incarnation, place.partition)
         for index, (offset, value) in enumerate(zip(run.offsets, run.values, strict=True)):
             if offset in skipped:
                 continue
             try:
-                envelope = open_envelope(value)
+                envelope = cloudevents.event_of(() if headers is None else headers[index], value)
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                 bad.append(_reject(place, offset, Reason.MALFORMED, error, None))
                 continue
-            if payload.NUL in value and "\x00" in f"{envelope.id}{envelope.source}{envelope.subject}":
+            may_be_nul = headers is not None or payload.NUL in value
+            if may_be_nul and "\x00" in f"{envelope.id}{envelope.source}{envelope.subject}":
                 bad.append(_reject(place, offset, Reason.MALFORMED, "the envelope contains the NUL character", None))
                 continue
             if envelope.type != name:
@@ -147,7 +149,7 @@ class _TypeReader:
                 continue
             found.offsets.append(offset)
             found.envelopes.append(envelope)
-            found.ids.append(f"{prefix}{offset}" if run.headers is None else _first_id(run, index, prefix, offset))
+            found.ids.append(f"{prefix}{offset}" if headers is None else _first_id(headers[index], prefix, offset))
         return found
 
     def _open_payloads(self, place: TopicPartition, found: _Readable, bad: list[Rejection]) -> None:
@@ -277,9 +279,9 @@ def _keep_only(found: _Readable, indexes: list[int]) -> None:
     found.ids = [found.ids[index] for index in indexes]
 
 
-def _first_id(run: RecordRun, index: int, prefix: str, offset: int) -> str:
+def _first_id(headers: Headers, prefix: str, offset: int) -> str:
     """The id under which a relayed record was first logged, or its own."""
-    for name, value in run.headers_of(index):
+    for name, value in headers:
         if name == INGESTION_ID_HEADER:
             try:
                 return str(IngestionId.parse(value.decode()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -91,7 +91,7 @@ class RecordRun:
 
     `offsets` rise, and need not be contiguous (transactions, compaction). All columns have the same length, at least 1.
     `timestamps_ms` are milliseconds since 1970 UTC, as the log stamped them. `headers` and `keys` may be None where no
-    record of the run has any.
+    record of the run has any. `size_bytes` is what it holds in memory, about.
     """
 
     partition: TopicPartition
@@ -106,7 +106,7 @@ class RecordRun:
         if not self.offsets or not len(self.offsets) == len(self.values) == len(self.timestamps_ms):
             raise ValueError(f"a run of {self.partition} needs as many offsets as values and timestamps, at least one")
         if self.size_bytes < 0:
-            object.__setattr__(self, "size_bytes", sum(map(len, self.values)) + RECORD_OVERHEAD * len(self.values))
+            object.__setattr__(self, "size_bytes", size_of(self.values, self.keys, self.headers))
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -131,6 +131,14 @@ class RecordRun:
             None if self.headers is None else self.headers[start:stop],
         )
 
+    def sizes(self) -> list[int]:
+        """Of each record, what it adds to `size_bytes`."""
+        if self.keys is None and self.headers is None:
+            return [len(value) + RECORD_OVERHEAD for value in self.values]
+        return [
+            size_of((value,), (self.key(index),), (self.headers_of(index),)) for index, value in enumerate(self.values)
+        ]
+
     def key(self, index: int) -> bytes | None:
         return None if self.keys is None else self.keys[index]
 
@@ -141,3 +149,20 @@ class RecordRun:
 RECORD_OVERHEAD = 100
 """Bytes that a record costs in memory beside its value (two objects, list slots), counted so that a flood of tiny
 records is bounded too."""
+KEY_OVERHEAD = 40
+"""Bytes that a key costs beside its own."""
+HEADER_OVERHEAD = 150
+"""Bytes that one header costs beside its name and value (three objects)."""
+
+
+def size_of(
+    values: Sequence[bytes], keys: Iterable[bytes | None] | None = None, headers: Iterable[Headers] | None = None
+) -> int:
+    """Bytes that so many records take in memory, about. Quick: it is asked of every run that is read."""
+    size = sum(map(len, values)) + RECORD_OVERHEAD * len(values)
+    if keys is not None:
+        held = [*filter(None, keys)]
+        size += sum(map(len, held)) + KEY_OVERHEAD * len(held)
+    if headers is not None:
+        size += sum(len(name) + len(value) + HEADER_OVERHEAD for some in headers for name, value in some)
+    return size

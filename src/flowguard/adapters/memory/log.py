@@ -10,7 +10,7 @@ from threading import Condition
 from uuid import uuid4
 
 from flowguard.adapters.memory.groups import Group
-from flowguard.adapters.memory.partition import PartitionLog, size_of
+from flowguard.adapters.memory.partition import PartitionLog, size_of_records
 from flowguard.domain.errors import BackpressureError, ConfigurationError
 from flowguard.domain.ingestion import TopicPartition
 from flowguard.domain.partitioning import partition_of
@@ -123,7 +123,7 @@ class MemoryLog:
             shares: dict[int, list[NewRecord]] = {}
             ends = [partition.next_offset for partition in found.partitions]
             places: list[tuple[int, int]] = []
-            self.make_room(size_of(records))
+            self.make_room(size_of_records(records))
             for record in records:
                 if record.key is None:
                     number, found.turn = found.turn, (found.turn + 1) % width
@@ -135,7 +135,7 @@ class MemoryLog:
             now_ms = self._now_ms()
             for number, share in shares.items():
                 found.partitions[number].append(share, now_ms)
-            self.size_bytes += size_of(records)
+            self.size_bytes += size_of_records(records)
             self.appends += 1
             self.changed.notify_all()
             return found.topic_id, places

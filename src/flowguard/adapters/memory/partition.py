@@ -9,15 +9,15 @@ from itertools import islice
 
 from flowguard.adapters.memory.ranges import GrowingRanges
 from flowguard.domain.batching import take
-from flowguard.domain.ingestion import RECORD_OVERHEAD, Headers, RecordRun, TopicPartition
+from flowguard.domain.ingestion import Headers, RecordRun, TopicPartition, size_of
 from flowguard.ports.publisher import NewRecord
 
 CHUNK_RECORDS = 4_096
 
 
-def size_of(records: Sequence[NewRecord]) -> int:
+def size_of_records(records: Sequence[NewRecord]) -> int:
     """Bytes that these take in the log, counted as RecordRun counts them."""
-    return sum(len(record.value) for record in records) + RECORD_OVERHEAD * len(records)
+    return size_of([one.value for one in records], [one.key for one in records], [one.headers for one in records])
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Chunk:
 
     def drop_first(self, count: int) -> int:
         """Forget the oldest records; returns the bytes that they held."""
-        freed = sum(map(len, self.values[:count])) + RECORD_OVERHEAD * count
+        freed = size_of(self.values[:count], self.keys[:count], self.headers[:count])
         self.size_bytes -= freed
         for column in (self.offsets, self.values, self.timestamps_ms, self.keys, self.headers):
             del column[:count]
@@ -85,7 +85,7 @@ class PartitionLog:
             chunk.headers.extend(headers)
             chunk.has_keys = chunk.has_keys or any(key is not None for key in keys)
             chunk.has_headers = chunk.has_headers or any(headers)
-            chunk.size_bytes += size_of(some)
+            chunk.size_bytes += size_of_records(some)
             self.held.add(offsets)
             self.next_offset += len(some)
             start += len(some)

@@ -14,7 +14,7 @@ from flowguard.adapters.sqlite.appender import LogAppender
 from flowguard.adapters.sqlite.database import BUSY_TIMEOUT_S, Database
 from flowguard.adapters.sqlite.wakeup import bell_of
 from flowguard.domain.errors import BackpressureError, FlowGuardError, TransientError
-from flowguard.domain.ingestion import RECORD_OVERHEAD
+from flowguard.domain.ingestion import size_of
 from flowguard.ports.publisher import EventPublisher, NewRecord, Receipt
 
 _MIB = 1024 * 1024
@@ -55,7 +55,7 @@ class SqliteEventPublisher(EventPublisher):
         self._thread: threading.Thread | None = None
 
     async def publish(self, topic: str, records: Sequence[NewRecord]) -> Receipt:
-        size = sum([len(record[1]) for record in records]) + RECORD_OVERHEAD * len(records)
+        size = size_of([one.value for one in records], [one.key for one in records], [one.headers for one in records])
         return await self._ask(topic, records, size)
 
     async def check(self) -> None:
