@@ -11,7 +11,7 @@ import pytest
 
 from flowguard.adapters.memory import MemoryEventLog, MemoryEventPublisher, MemoryEventSource, MemoryLog
 from flowguard.domain.errors import BackpressureError, ConfigurationError, TransientError
-from flowguard.domain.ingestion import Assignment
+from flowguard.domain.ingestion import KEY_OVERHEAD, RECORD_OVERHEAD, Assignment
 from flowguard.ports.publisher import NewRecord
 from tests.contracts.log_case import GROUP, P0, TOPIC, Member, offsets_of, values_of
 

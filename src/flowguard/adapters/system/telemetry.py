@@ -76,7 +76,7 @@ def _level(happening: Happening) -> int:
             return logging.INFO
 
 
-def line(happening: Happening) -> str:  # noqa: C901, PLR0911  # one case a happening, and nothing else
+def line(happening: Happening) -> str:  # noqa: C901, PLR0911, PLR0912  # one case a happening, and nothing else
     """The happening in one line, for people."""
     match happening:
         case RowsMerged(stream, inserted, duplicates):
