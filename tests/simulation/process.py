@@ -34,6 +34,7 @@ class Root:
     records: int
     bad: int
     refused: int = 0
+    shrunk: int = 0  # how often partitions went meanwhile
 
 
 class _Note(Telemetry):
@@ -132,7 +133,7 @@ class Process:
         """Drain and leave, as at SIGTERM. Raises Crash."""
         self.note("stops")
         self.ingestion.drain()
-        left = not self.machine.idle or self.worker.pending
+        left = self.machine.stopped is None and (not self.machine.idle or self.worker.pending)
         self.ingestion.close()
         self.die("left", request_lands=True, expires=False)
         if left and self.world.settled_after and self.world.plan.pace.drain_s >= 1:
@@ -202,6 +203,8 @@ class Process:
         self.note(how, *sorted(map(str, gone)))
         self.told += 1
         self.activity += 1
+        if self.root is not None:
+            self.root.shrunk += 1
         for place in gone:
             self.assigned.pop(place, None)
             self._offered.pop(place, None)
@@ -283,7 +286,8 @@ class Process:
         if root is None:
             return
         root.refused += 1
-        allowed = root.bad * (ceil(log2(max(2, root.records))) + 1)
+        # What partitions go from while it is written is not blamed for its refusal: that write is tried once more.
+        allowed = root.bad * (ceil(log2(max(2, root.records))) + 1) + root.shrunk
         if root.refused > allowed:
             text = f"{root.refused} writes of {root.records} records were refused because of {root.bad} bad ones"
             raise Violation("4: a poison record costs itself only", text)
