@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # The contract suites are not named test_*, and their asserts should explain themselves all the same.
 pytest.register_assert_rewrite("tests.contracts")
 
+# Real servers for tests, started when first asked for.
+pytest_plugins = ["tests.servers.kafka"]
+
 IN_CI = os.environ.get("CI") == "true"
 
 # At a desk: new examples at every run. No deadlines: a slow machine is not a wrong answer.
