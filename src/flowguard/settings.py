@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = Field((), description="browser origins that may post events; none by default")
     default_source: str = Field("gateway", description="producer service of events that name no source")
     max_body_bytes: Annotated[int, Field(ge=1)] = Field(16 * _MIB, description="largest request body")
+    body_idle_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        10.0, description="seconds that a client may stall in the middle of a request body"
+    )
     max_events: Annotated[int, Field(ge=1)] = Field(10_000, description="most events in one request")
     recent_ids: Annotated[int, Field(ge=0)] = Field(200_000, description="event ids that the gateway remembers")
     event_mode: Literal["structured", "binary"] = Field(

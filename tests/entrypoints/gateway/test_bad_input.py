@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.entrypoints.gateway.running import GOOD, Gateway, eventually
+from flowguard.settings import Settings
+from tests.entrypoints.gateway.running import DEADLINE_S, GOOD, Gateway, eventually, running
 
 MIB = 1 << 20
 
@@ -271,3 +272,17 @@ def test_an_invalid_request_line_is_a_400(gateway: Gateway) -> None:
         client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 400 ")
     gateway.check_alive()
+
+
+def test_a_client_that_stalls_in_its_body_is_told_so_and_let_go() -> None:
+    with (
+        running(settings=Settings(body_idle_s=0.2)) as gateway,
+        socket.create_connection(("127.0.0.1", gateway.server.port), timeout=DEADLINE_S) as client,
+    ):
+        client.sendall(b"POST /v1/events/clicks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        answer = b""
+        while received := client.recv(65_536):
+            answer += received
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:flowguard:problem:stalled" in answer
+        assert gateway.post(GOOD).status == 202

@@ -48,6 +48,7 @@ def create_app(
         publish,
         catalog.names,
         max_body_bytes=settings.max_body_bytes,
+        body_idle_s=settings.body_idle_s,
         max_events=settings.max_events,
         origins=settings.cors_origins,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterable
 from io import BytesIO
@@ -14,6 +15,7 @@ from flowguard.entrypoints.gateway.problems import (
     EMPTY_BODY,
     MEDIA_TYPE_REFUSED,
     NOT_JSON,
+    STALLED,
     TOO_LARGE,
     TOO_MANY,
     ProblemError,
@@ -40,15 +42,19 @@ _INT64 = 2**63
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, unpacked. No more than `max_bytes` (plus one piece) is ever held. Raises ProblemError."""
+async def read_body(request: Request, max_bytes: int, idle_s: float) -> bytes:
+    """The body, unpacked. Raises ProblemError.
+
+    No more than `max_bytes` (plus one piece) is ever held, and no piece is waited for longer than `idle_s` seconds.
+    """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:
         raise ProblemError(MEDIA_TYPE_REFUSED, f"Content-Encoding {encoding[:40]!r} is not understood; gzip is")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
-    pieces = request.stream() if encoding == "identity" else _unpacked(request.stream())
+    sent = _arriving(request.stream(), idle_s)
+    pieces = sent if encoding == "identity" else _unpacked(sent)
     held: list[bytes] = []
     size = 0
     async for piece in pieces:
@@ -57,6 +63,20 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
             raise _too_large(max_bytes)
         held.append(piece)
     return b"".join(held)
+
+
+async def _arriving(pieces: AsyncIterator[bytes], idle_s: float) -> AsyncIterator[bytes]:
+    """The pieces; a client that stalls holds neither its connection nor a shutdown."""
+    try:
+        while True:
+            async with asyncio.timeout(idle_s):
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            yield piece
+    except TimeoutError as error:
+        detail = f"No more of the body came for {idle_s:g} s; nothing of it was logged. Send it again."
+        raise ProblemError(STALLED, detail, {"Connection": "close"}) from error
 
 
 async def _unpacked(packed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -39,6 +39,7 @@ FOREIGN_ORIGIN = Kind("foreign-origin", 403, "Browsers on this origin may not po
 UNKNOWN_EVENT_TYPE = Kind("unknown-event-type", 404, "There is no such event type")
 NOT_FOUND = Kind("not-found", 404, "There is nothing here")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This is not done with that method")
+STALLED = Kind("stalled", 408, "The body did not come to its end")
 TOO_LARGE = Kind("too-large", 413, "The body is too large")
 TOO_MANY = Kind("too-many-events", 413, "There are too many events in one request")
 MEDIA_TYPE_REFUSED = Kind("unsupported-media-type", 415, "Events are sent as JSON")

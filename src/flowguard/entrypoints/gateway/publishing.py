@@ -38,12 +38,14 @@ class PublishingEndpoint:
         names: Collection[str],
         *,
         max_body_bytes: int,
+        body_idle_s: float,
         max_events: int,
         origins: Collection[str],
     ) -> None:
         self._publish = publish
         self._names = names
         self._max_body_bytes = max_body_bytes
+        self._body_idle_s = body_idle_s
         self._max_events = max_events
         self._origins = origins
 
@@ -55,7 +57,7 @@ class PublishingEndpoint:
             known = ", ".join(self._names)
             raise ProblemError(UNKNOWN_EVENT_TYPE, f"There is no event type {event_type[:100]!r}; there are: {known}")
         lines = wants_lines(request.headers.get("content-type", ""))
-        body = await read_body(request, self._max_body_bytes)
+        body = await read_body(request, self._max_body_bytes, self._body_idle_s)
         events, clean = events_of(body, self._max_events, lines=lines)
         del body
         if not events:
