@@ -94,7 +94,9 @@ class Broken(EventPublisher):
 class Desk:
     """A Publish and all that it touches. Event ids that it makes up are made-1, made-2, ..."""
 
-    def __init__(self, *, recent_ids: int = 100, incarnation: int = 1, partitions: int = 1) -> None:
+    def __init__(
+        self, *, recent_ids: int = 100, incarnation: int = 1, partitions: int = 1, binary: bool = False
+    ) -> None:
         self.log = MemoryLog(now_ms=lambda: 0)
         self.log.ensure({one.topic: partitions for one in CATALOG})
         self.broken = Broken(MemoryEventPublisher(self.log))
@@ -108,6 +110,7 @@ class Desk:
             defaults=Defaults(lambda: f"made-{next(self._made)}", "gateway"),
             recent_ids=RecentIds(recent_ids),
             incarnation_of=lambda _topic, _topic_id: incarnation,
+            binary=binary,
         )
 
     def post(self, events: Sequence[object], event_type: str | None = "clicks") -> PublishReport:

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from flowguard.application.publish import UnknownEventTypeError
+from flowguard.domain.cloudevents import event_of
 from flowguard.domain.errors import BackpressureError, TransientError, UnknownOutcomeError
 from flowguard.domain.telemetry import EventsPublished
 from tests.application.publishing import CLICK, NOW, Desk, click, verdicts
@@ -214,6 +215,42 @@ def test_two_requests_at_once_with_one_new_id_both_get_an_answer() -> None:
         return [verdicts(report) for report in await asyncio.gather(*requests)]
 
     assert asyncio.run(both()) in ([["accepted"], ["accepted"]], [["accepted"], ["duplicate"]])
+
+
+# -- binary mode -------------------------------------------------------------------------------------------------------
+
+
+def test_on_demand_an_event_is_logged_in_the_binary_mode_of_cloudevents() -> None:
+    desk = Desk(binary=True)
+    report = desk.post([click(event_id="e1", source="shöp", subject="u1", price=Decimal("1.10"))])
+    assert verdicts(report) == ["accepted"]
+    (run,) = desk.runs()
+    assert run.values == [b'{"user_id":"u1","session_id":"s1","item_id":"42","ad_id":"food_42","price":1.10}']
+    assert run.keys == [b"s1"]
+    assert dict(run.headers_of(0)) == {
+        "ce_specversion": b"1.0", "ce_id": b"e1", "ce_source": "shöp".encode(), "ce_type": b"clicks",
+        "ce_time": b"2026-05-01T12:00:00.250000Z", "ce_schemaversion": b"1", "ce_subject": b"u1",
+        "content-type": b"application/json",
+    }  # fmt: skip
+
+
+def test_both_modes_log_the_same_event_under_the_same_key() -> None:
+    events = [
+        click(event_id="e1"),
+        click(session_id="s2", source="shop", subject="", occurred_at="2026-01-02T03:04:05Z"),
+    ]
+    desks = [Desk(binary=False, partitions=3), Desk(binary=True, partitions=3)]
+    assert [verdicts(desk.post(events)) for desk in desks] == [["accepted", "accepted"]] * 2
+    told = [
+        [
+            (run.partition, run.key(at), event_of(run.headers_of(at), value))
+            for run in desk.runs()
+            for at, value in enumerate(run.values)
+        ]
+        for desk in desks
+    ]
+    assert told[0] == told[1]
+    assert len(told[0]) == 2
 
 
 # -- telemetry ---------------------------------------------------------------------------------------------------------

@@ -39,7 +39,9 @@ def set_back(catalog: Catalog, group: str, log: EventLog, ledger: Ledger) -> Ite
 def require_topics(topics: Iterable[str], group: str, log: EventLog) -> None:
     """Raise ConfigurationError where one of these does not exist. Raises TransientError."""
     if missing := [topic for topic in topics if log.describe(topic, group) is None]:
-        raise ConfigurationError(f"the log has no topic {', '.join(missing)}: `flowguard migrate` makes what is missing")
+        raise ConfigurationError(
+            f"the log has no topic {', '.join(missing)}: `flowguard migrate` makes what is missing"
+        )
 
 
 def require_no_set_back(catalog: Catalog, group: str, log: EventLog, ledger: Ledger) -> None:

@@ -20,6 +20,7 @@ from flowguard.application.intake import (
     type_pointer,
 )
 from flowguard.domain.catalog import Catalog, Data, EventType
+from flowguard.domain.cloudevents import binary_of
 from flowguard.domain.errors import FlowGuardError
 from flowguard.domain.ingestion import ingestion_id_prefix
 from flowguard.domain.recent_ids import RecentIds, identity
@@ -88,7 +89,8 @@ class Publish:
     """Checks events and appends them to the log. Async: one instance serves many concurrent calls in one event loop.
 
     `incarnation_of(topic, topic_id)` says which incarnation of the topic that id is, for ingestion ids. It is asked
-    after the log took the events: it never blocks and never raises.
+    after the log took the events: it never blocks and never raises. `binary`: events are logged in the binary mode of
+    CloudEvents (attributes in headers, data in the value) instead of the structured one; both are read back.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Publish:
         defaults: Defaults,
         recent_ids: RecentIds,
         incarnation_of: Callable[[str, str], int],
+        binary: bool = False,
     ) -> None:
         self._catalog = catalog
         self._publisher = publisher
@@ -108,6 +111,7 @@ class Publish:
         self._telemetry = telemetry
         self._recent = recent_ids
         self._incarnation_of = incarnation_of
+        self._binary = binary
         self._intakes = {one.name: Intake(one, defaults) for one in catalog}
 
     async def publish(
@@ -202,7 +206,7 @@ class Publish:
 
     async def _log(self, lane: _Lane, results: dict[int, EventResult]) -> None:
         topic = lane.event_type.topic
-        receipt = await self._publisher.publish(topic, [NewRecord(one.key_bytes, one.value) for one in lane.new])
+        receipt = await self._publisher.publish(topic, self._records(lane.new))
         incarnation = self._incarnation_of(topic, receipt.topic_id)
         partitions = {partition for partition, _ in receipt.places}
         prefixes = {number: ingestion_id_prefix(topic, incarnation, number) for number in partitions}
@@ -212,6 +216,11 @@ class Publish:
             results[one.index] = EventResult(one.index, Verdict.ACCEPTED, one.event_id, ingestion_id)
         for index, event_id, first in lane.repeated:
             results[index] = EventResult(index, Verdict.DUPLICATE, event_id, ids[first])
+
+    def _records(self, events: Sequence[Admitted]) -> list[NewRecord]:
+        if self._binary:
+            return [NewRecord(one.key_bytes, *binary_of(one.value)) for one in events]
+        return [NewRecord(one.key_bytes, one.value) for one in events]
 
     def _tell(self, lanes: list[_Lane], results: Mapping[int, EventResult], seconds: float) -> None:
         for lane in lanes:

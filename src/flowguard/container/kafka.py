@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from flowguard.container.choosing import scheme_in_force
@@ -11,7 +12,8 @@ from flowguard.domain.errors import ConfigurationError
 from flowguard.settings import Settings
 
 if TYPE_CHECKING:
-    from flowguard.adapters.kafka import KafkaDeadLetterQueue, KafkaEventLog, KafkaOptions, TopicLayout
+    from flowguard.adapters.kafka import KafkaOptions
+    from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.event_log import EventLog
     from flowguard.ports.publisher import EventPublisher
     from flowguard.ports.source import EventSource
@@ -28,12 +30,6 @@ def options(url: str, settings: Settings) -> KafkaOptions:
     return KafkaOptions.of(url, settings.kafka)
 
 
-def layouts(catalog: Catalog) -> Mapping[str, TopicLayout]:
-    from flowguard.adapters.kafka import TopicLayout
-
-    return {one.topic: TopicLayout(one.partitions, one.replication, one.retention_s) for one in catalog}
-
-
 def publisher(url: str, settings: Settings) -> EventPublisher:
     made_of = options(url, settings)
     from flowguard.adapters.kafka import KafkaEventPublisher
@@ -43,9 +39,10 @@ def publisher(url: str, settings: Settings) -> EventPublisher:
 
 def event_log(url: str, settings: Settings, catalog: Catalog) -> EventLog:
     made_of = options(url, settings)
-    from flowguard.adapters.kafka import KafkaEventLog
+    from flowguard.adapters.kafka import KafkaEventLog, TopicLayout
 
-    return KafkaEventLog(made_of, layouts(catalog), read_bytes=settings.fetch_bytes)
+    layouts = {one.topic: TopicLayout(one.replication or -1, one.retention_s) for one in catalog}
+    return KafkaEventLog(made_of, layouts=layouts, group=settings.group)
 
 
 def source(url: str, settings: Settings, topics: Mapping[str, int]) -> EventSource:
@@ -55,11 +52,12 @@ def source(url: str, settings: Settings, topics: Mapping[str, int]) -> EventSour
     return KafkaEventSource(made_of, settings.group, tuple(topics), fetch_bytes=settings.fetch_bytes)
 
 
-def dead_letters(url: str, settings: Settings, catalog: Catalog) -> KafkaDeadLetterQueue:
+def dead_letters(url: str, settings: Settings, catalog: Catalog) -> DeadLetterQueue:
     made_of = options(url, settings)
     from flowguard.adapters.kafka import KafkaDeadLetterQueue
 
-    return KafkaDeadLetterQueue(made_of, [one.topic for one in catalog], spring_headers=settings.spring_headers)
+    topics = [one.topic for one in catalog]
+    return KafkaDeadLetterQueue(made_of, topics, settings.group, spring=settings.spring_headers)
 
 
 def make_dead_letter_topics(settings: Settings, catalog: Catalog, *, dry_run: bool = False) -> list[str]:
@@ -67,9 +65,14 @@ def make_dead_letter_topics(settings: Settings, catalog: Catalog, *, dry_run: bo
     url = settings.effective_dead_letter_url
     if scheme_in_force(url, "dead_letter_url") != "kafka":
         return []
-    queue = dead_letters(url, settings, catalog)
-    try:
-        made = queue.ensure(layouts(catalog), dry_run=dry_run)
-    finally:
-        queue.close()
-    return [f"{url}: topic {topic}" for topic in made]
+    made_of = options(url, settings)
+    from flowguard.adapters.kafka import DEAD_LETTER_CONFIGS, KafkaEventLog, TopicLayout, dead_letter_topic
+
+    layouts = {
+        dead_letter_topic(one.topic): TopicLayout(one.replication or -1, configs=DEAD_LETTER_CONFIGS) for one in catalog
+    }
+    with closing(KafkaEventLog(made_of, layouts=layouts, group=settings.group)) as log:
+        missing = [topic for topic in layouts if log.describe(topic, settings.group) is None]
+        if not dry_run:
+            log.ensure(dict.fromkeys(missing, 1))
+    return [f"{url}: topic {topic}" for topic in missing]

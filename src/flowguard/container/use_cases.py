@@ -102,4 +102,5 @@ def publish(
         defaults=Defaults(Uuid7(), settings.default_source),
         recent_ids=RecentIds(settings.recent_ids),
         incarnation_of=Incarnations(known),
+        binary=settings.event_mode == "binary",
     )

@@ -39,7 +39,7 @@ class RecordsFiltered:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """Something failed and will be tried again. `what` is write, dead letters, claim, commit or read."""
+    """Something failed and will be tried again. `what` is write, dead letters, claim, commit, read or publish."""
 
     what: str
     error: str

@@ -32,7 +32,7 @@ def test_every_command_and_option_is_described() -> None:
         assert sorted(set(re.findall(r"--[a-z-]+", synopsis[0])) - options) == [], name
 
 
-def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  # typer hides its classes
     """By their full names, those within groups too."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):

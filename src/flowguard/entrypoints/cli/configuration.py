@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TOML = "flowguard.toml"
 PREFIX = "FLOWGUARD_"
-NO_SETTINGS = frozenset({"FLOWGUARD_TRACEBACK", "FLOWGUARD_REQUIRE"})
+NO_SETTINGS = frozenset({"FLOWGUARD_TRACEBACK", "FLOWGUARD_REQUIRE", "FLOWGUARD_WORKER"})
 """Variables with our prefix that are none: for the command line's own bugs, and for the project's tests."""
 
 Flags = Mapping[str, Path | str | int | None]

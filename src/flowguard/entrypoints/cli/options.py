@@ -25,6 +25,7 @@ Url = Annotated[str | None, typer.Option("--url", help="The gateway [default: ht
 RetryFor = Annotated[
     float, typer.Option("--retry-for", min=0, metavar="SECONDS", help="How long to try while the gateway is away.")
 ]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every request and commit too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 

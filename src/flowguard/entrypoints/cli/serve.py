@@ -5,28 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from random import Random
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowguard import __version__
 from flowguard.domain.errors import ConfigurationError, FlowGuardError, TransientError
-from flowguard.entrypoints.cli.options import DataDir, ExitCode, Host, Json, Port
+from flowguard.entrypoints.cli.lifetime import start_logging, stopped_by_signals
+from flowguard.entrypoints.cli.options import DataDir, ExitCode, Host, Json, Port, Verbose
 from flowguard.entrypoints.tuning import tune_interpreter
 
 if TYPE_CHECKING:
     from flowguard.container import Container
     from flowguard.entrypoints.consumer import Consumer
     from flowguard.entrypoints.gateway import GatewayServer
-
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every request and commit too.")]
 
 _log = logging.getLogger("flowguard")
 
@@ -38,7 +36,7 @@ def up(
     from flowguard.entrypoints.cli.configuration import container_of
 
     with container_of({"host": host, "port": port, "data_dir": data_dir}) as container, _only_consumer(container):
-        _start_logging(verbose=verbose)
+        start_logging(verbose=verbose)
         from flowguard.entrypoints.consumer import Consumer
 
         container.migrate()
@@ -67,36 +65,85 @@ def gateway(
 
     with container_of({"host": host, "port": port, "data_dir": data_dir}) as container:
         refuse_memory(container.settings(), "no consumer elsewhere could read it")
-        _start_logging(verbose=verbose)
+        start_logging(verbose=verbose)
         _prepare_log(container)
         server = _server(container, None)
         tune_interpreter()
         _serve(server, lambda: _banner(container, server, as_json=as_json))
 
 
-def consume(*, data_dir: DataDir = None, verbose: Verbose = False) -> None:
+def consume(
+    *,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that share the work; one that dies starts again.")
+    ] = 1,
+    data_dir: DataDir = None,
+    verbose: Verbose = False,
+) -> None:
     """Start the consumer alone: it lands what is in the log. Exits 5 when too many dead letters stopped it."""
     from flowguard.entrypoints.cli.configuration import container_of, refuse_memory
+    from flowguard.entrypoints.supervisor import drain_with_supervisor, worker_number, worker_settings
 
-    with container_of({"data_dir": data_dir}) as container, _only_consumer(container):
+    number = worker_number()
+    with container_of({"data_dir": data_dir}) as container:
         refuse_memory(container.settings(), "no gateway elsewhere could write to it")
-        _start_logging(verbose=verbose)
-        from flowguard.entrypoints.consumer import Consumer
+        if workers > 1:
+            start_logging(verbose=verbose)
+            _supervise(workers, container, _flags(data_dir=data_dir, verbose=verbose))
+            return
+        if number is not None:
+            container.settings.override(worker_settings(container.settings(), number))
+        with _only_consumer(container):
+            start_logging(verbose=verbose, worker=number)
+            from flowguard.entrypoints.consumer import Consumer
 
-        _prepare_log(container)
-        try:
-            container.sink().check()
-        except TransientError as error:
-            _log.warning("the sink is away: %s; what is in the log waits for it", error)
-        consumer = Consumer(container.ingestion)
-        tune_interpreter()
-        with _signals(consumer.stop):
-            consumer.run()
+            _prepare_log(container)
+            try:
+                container.sink().check()
+            except TransientError as error:
+                _log.warning("the sink is away: %s; what is in the log waits for it", error)
+            consumer = Consumer(container.ingestion)
+            tune_interpreter()
+            with stopped_by_signals(consumer.stop):
+                if number is not None:
+                    drain_with_supervisor(consumer.stop)
+                consumer.run()
+
+
+def _supervise(workers: int, container: Container, flags: Sequence[str]) -> None:
+    """Run `consume` so many times, each a process of its own. Raises typer.Exit with the code of one that gave up."""
+    from flowguard.entrypoints.supervisor import Supervisor
+
+    if container.log_is_embedded():
+        raise ConfigurationError(
+            "--workers: an embedded log has one consumer a group, which is fast enough for it; several share a Kafka"
+            " topic (FLOWGUARD_LOG_URL=kafka://host:9092)"
+        )
+    settings = container.settings()
+    supervisor = Supervisor(
+        [sys.executable, "-P", "-m", "flowguard", "consume", *flags],
+        workers,
+        retry=settings.retry,
+        drain_s=settings.drain_s,
+        final=frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.STOPPED}),
+        jitter=Random().random,
+    )
+    stop = threading.Event()
+    with stopped_by_signals(stop.set, supervisor.kill):
+        code = supervisor.run(stop)
+    if code:
+        raise typer.Exit(code)
+
+
+def _flags(*, data_dir: Path | None, verbose: bool) -> list[str]:
+    """Those of `consume` that its workers get too."""
+    return [*(["--data-dir", str(data_dir)] if data_dir is not None else []), *(["--verbose"] if verbose else [])]
 
 
 def _prepare_log(container: Container) -> None:
-    """Make the topics of an embedded log. Raises ConfigurationError where a log of its own has none, or is older than
-    what the sink has read of it.
+    """Make the topics of an embedded log.
+
+    Raises ConfigurationError where another log has none, or where the log is older than what the sink has read of it.
     """
     from flowguard.application.continuity import require_no_set_back, require_topics
 
@@ -145,30 +192,8 @@ def _check_consumer(consumer: Consumer) -> None:
 
 def _serve(server: GatewayServer, ready: Callable[[], None]) -> None:
     stop = threading.Event()
-    with _signals(stop.set):
+    with stopped_by_signals(stop.set):
         server.run(stop, ready)
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM asks to stop; the second one leaves at once: what was acknowledged is on disk already."""
-    asked = False
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(ExitCode.INTERRUPTED)
-        asked = True
-        # Not through logging: its lock may be held by the very code that this interrupts.
-        os.write(2, f"{signal.Signals(number).name}: finishing what is under way; once more leaves at once\n".encode())
-        stop()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -205,16 +230,6 @@ def _only_consumer(container: Container) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _start_logging(*, verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        stream=sys.stderr,
-    )
-    for name in ("asyncio", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _banner(container: Container, server: GatewayServer, *, as_json: bool) -> None:
