@@ -20,7 +20,7 @@ STAMP_RUNTIME := $(VENV)/.stamp-runtime
 STAMP_DEV := $(VENV)/.stamp-dev
 STAMP_PROJECT := $(VENV)/.stamp-project
 
-.PHONY: help up test check format bench lock install install-dev clean
+.PHONY: help up kafka test check format bench lock install install-dev clean
 
 help: ## list these commands
 	@echo "FlowGuard:"
@@ -30,7 +30,10 @@ help: ## list these commands
 up: install ## install what running needs, then start the whole pipeline (Ctrl-C drains and stops)
 	@exec $(BIN)/flowguard up $(ARGS)
 
-test: install-dev ## install what tests need, then run every test that needs no server
+kafka: install ## a real Apache Kafka on this machine, for FLOWGUARD_LOG_URL (stop it: .venv/bin/flowguard dev kafka down)
+	@$(BIN)/flowguard dev kafka up $(ARGS)
+
+test: install-dev ## install what tests need, then run every test whose server is there or can be started (Kafka: Java 17)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: install-dev ## format, lint, types and layers, as CI does

@@ -40,12 +40,12 @@ from flowguard.domain.rows import Rows
 from flowguard.entrypoints.tuning import tune_interpreter
 from flowguard.ports.publisher import NewRecord
 
-_CATALOG = Catalog(BUILT_IN)
-_CLICKS = BUILT_IN[0]
+CATALOG = Catalog(BUILT_IN)
+CLICKS = BUILT_IN[0]
 _TIME = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-class _Untouched(BatchDecoder):
+class Untouched(BatchDecoder):
     """Makes rows without looking into the values, so that what is measured is the machine, the shell and the ports."""
 
     def decode(self, batch: Batch, claims: dict[TopicPartition, Claim], ingested_at: datetime) -> Decoded:
@@ -57,18 +57,18 @@ class _Untouched(BatchDecoder):
                 (offset, "clicks", 1, topic, 1, partition, offset, "", offset, None, _TIME, ingested_at, value)
                 for offset, value in zip(run.offsets, run.values, strict=True)
             ]
-            decoded.rows.append(Rows(_CLICKS, run.partition, 1, list(run.offsets), values))
+            decoded.rows.append(Rows(CLICKS, run.partition, 1, list(run.offsets), values))
         return decoded
 
 
 def _filled(values: list[bytes]) -> MemoryLog:
     log = MemoryLog()
-    log.ensure({_CLICKS.topic: 1})
+    log.ensure({CLICKS.topic: 1})
     publisher = MemoryEventPublisher(log)
 
     async def fill() -> None:
         for first in range(0, len(values), 500):
-            await publisher.publish(_CLICKS.topic, [NewRecord(None, value) for value in values[first : first + 500]])
+            await publisher.publish(CLICKS.topic, [NewRecord(None, value) for value in values[first : first + 500]])
 
     asyncio.run(fill())
     return log
@@ -78,7 +78,7 @@ def _rate(log: MemoryLog, decoder: BatchDecoder, events: int) -> float:
     warehouse = MemoryWarehouse()
     sink, clock = MemoryEventSink(warehouse), SystemClock()
     ports = IngestPorts(
-        MemoryEventSource(log, f"bench-{monotonic()}", [_CLICKS.topic]),
+        MemoryEventSource(log, f"bench-{monotonic()}", [CLICKS.topic]),
         sink,
         MemoryDeadLetterQueue(),
         clock,
@@ -98,14 +98,14 @@ def _rate(log: MemoryLog, decoder: BatchDecoder, events: int) -> float:
     gc.collect()
     took = seconds(ingest)
     ingestion.close()
-    assert ledger.summary(_CLICKS).rows == events, "not every record landed"
+    assert ledger.summary(CLICKS).rows == events, "not every record landed"
     return events / took
 
 
 def _raw_loop(log: MemoryLog, events: int) -> float:
     """What reading and keeping costs at best: the same bytes into a list of tuples."""
     reader = MemoryEventLog(log)
-    place = TopicPartition(_CLICKS.topic, 0)
+    place = TopicPartition(CLICKS.topic, 0)
     kept: list[tuple[int, bytes]] = []
 
     def read() -> None:
@@ -139,7 +139,7 @@ def run(events: int, runs: int) -> list[Line]:
         Line(
             "memory log → memory sink, payloads untouched",
             "records/s",
-            median_rate(lambda: _rate(log, _Untouched(_CATALOG), events), runs),
+            median_rate(lambda: _rate(log, Untouched(CATALOG), events), runs),
             "log read into a list",
             median_rate(lambda: _raw_loop(log, events), runs),
             400_000,
@@ -147,7 +147,7 @@ def run(events: int, runs: int) -> list[Line]:
         Line(
             "memory log → memory sink, decoded and validated",
             "events/s",
-            median_rate(lambda: _rate(log, BatchDecoder(_CATALOG), events), runs),
+            median_rate(lambda: _rate(log, BatchDecoder(CATALOG), events), runs),
             "payload parsed and validated only",
             median_rate(lambda: _raw_validation(values), runs),
             150_000,

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -50,19 +50,62 @@ def rows_of(database: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-class Pipeline:
+class Installation:
+    """A data folder, the settings of all that runs on it, and the commands of a person who looks at it."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        # FLOWGUARD_* of this run are its own: whoever runs the tests may have some, and for other ends.
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGUARD_")}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self.environment = (
+            outside | variables(settings) | {"PYTHONPATH": path, "FLOWGUARD_DATA_DIR": str(self.data_dir)}
+        )
+
+    @property
+    def warehouse(self) -> Path:
+        return self.data_dir / "warehouse.db"
+
+    def wait_landed(self) -> None:
+        """Until no stream has any lag."""
+
+        def landed() -> bool:
+            # A new process each time: the gateway may give the answer of a moment ago.
+            return all(one["lag"] == 0 for one in self.command("status")["streams"].values())
+
+        wait_until(landed, "the lag is 0")
+
+    def command(self, *arguments: str | Path) -> Any:  # noqa: ANN401  # JSON can be anything
+        """The JSON answer of `flowguard ... --json`; fails unless it exits 0."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """`flowguard ...`, to its end."""
+        return subprocess.run(
+            [FLOWGUARD, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+        )
+
+
+def variables(settings: Mapping[str, str]) -> dict[str, str]:
+    """FLOWGUARD_* of these settings."""
+    return {f"FLOWGUARD_{name.upper()}": value for name, value in settings.items()}
+
+
+class Pipeline(Installation):
     """One data folder, and at most one `flowguard up` on it. Leaving the `with` kills what still runs."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.data_dir = folder / "data"
+        super().__init__(folder, **settings)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
-        # FLOWGUARD_* of this run are its own: whoever runs the tests may have some, and for other ends.
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("FLOWGUARD_")}
-        own = {f"FLOWGUARD_{name.upper()}": value for name, value in settings.items()}
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._environment = outside | own | {"PYTHONPATH": path, "FLOWGUARD_DATA_DIR": str(self.data_dir)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -73,21 +116,17 @@ class Pipeline:
             self.kill()
 
     @property
-    def warehouse(self) -> Path:
-        return self.data_dir / "warehouse.db"
-
-    @property
     def output(self) -> str:
         """What `flowguard up` said, in all its lives."""
-        return (self._folder / "up.txt").read_text(encoding="utf-8", errors="replace")
+        return (self.folder / "up.txt").read_text(encoding="utf-8", errors="replace")
 
     def start(self) -> None:
         """Returns at once."""
-        with (self._folder / "up.txt").open("ab") as output:
+        with (self.folder / "up.txt").open("ab") as output:
             self._process = subprocess.Popen(
                 [FLOWGUARD, "up", "--port", str(self.port)],
-                cwd=self._folder,
-                env=self._environment,
+                cwd=self.folder,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -108,27 +147,6 @@ class Pipeline:
         assert self._process is not None
         self._process.terminate()
         return self._process.wait(DEADLINE_S)
-
-    def wait_landed(self) -> None:
-        """Until no stream has any lag."""
-
-        def landed() -> bool:
-            # A new process each time: the gateway may give the answer of a moment ago.
-            return all(one["lag"] == 0 for one in self.command("status")["streams"].values())
-
-        wait_until(landed, "the lag is 0")
-
-    def command(self, *arguments: str | Path) -> Any:  # noqa: ANN401  # JSON can be anything
-        """The JSON answer of `flowguard ... --json`; fails unless it exits 0."""
-        done = subprocess.run(
-            [FLOWGUARD, *arguments, "--json"],
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, (done.returncode, done.stdout.decode(), done.stderr.decode())
-        return json.loads(done.stdout)
 
     def publish(self, file: Path) -> dict[str, int]:
         """`flowguard publish`; its counts."""

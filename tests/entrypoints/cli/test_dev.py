@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.entrypoints.dev.kafka import KafkaCluster
+from flowguard.entrypoints.dev.kafka_guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka_jars import OWN_JARS, cache_folder, read_lock
 from tests.entrypoints.cli.conftest import Cli
 from tests.entrypoints.dev.fakes import java_of, programs
@@ -27,9 +27,8 @@ def kafka_folder(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         monkeypatch.setenv(OWN_JARS, JARS)
     require_kafka()
     folder = here / "flowguard-data" / "kafka"
-    yield folder
-    if folder.exists():
-        KafkaCluster(folder).stop()
+    with ending_with_this_process(folder):
+        yield folder
 
 
 @pytest.mark.kafka

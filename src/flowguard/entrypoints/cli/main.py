@@ -12,10 +12,12 @@ import typer
 from flowguard import __version__
 from flowguard.domain.errors import ConfigurationError, FlowGuardError, TransientError
 from flowguard.entrypoints.cli.checking import check, migrate
+from flowguard.entrypoints.cli.dev import dev
 from flowguard.entrypoints.cli.look import audit, events, status
 from flowguard.entrypoints.cli.options import ExitCode
 from flowguard.entrypoints.cli.output import warn
 from flowguard.entrypoints.cli.publish import publish
+from flowguard.entrypoints.cli.relay import relay
 from flowguard.entrypoints.cli.repair import dlq, replay
 from flowguard.entrypoints.cli.serve import consume, gateway, up
 from flowguard.entrypoints.cli.traffic import traffic
@@ -51,12 +53,13 @@ def _main(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(up, gateway, consume, migrate),
-    *(publish, traffic),
+    *(publish, relay, traffic),
     *(status, audit, events, replay, check),
 )
 for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(dlq, name="dlq")
+app.add_typer(dev, name="dev")
 
 
 def run() -> None:

@@ -1,0 +1,185 @@
+"""Real Kafka, one broker on this machine: publishing and reading, beside bare loops of the same client."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from random import Random
+from time import perf_counter
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer
+
+from benchmarks.clicks import records
+from benchmarks.core import CATALOG, CLICKS, Untouched
+from benchmarks.report import Line, median_rate, seconds
+from flowguard.adapters.kafka import (
+    KafkaEventLog,
+    KafkaEventPublisher,
+    KafkaEventSource,
+    KafkaOptions,
+)
+from flowguard.adapters.kafka.health import ClientHealth
+from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryEventSink, MemoryLedger, MemoryWarehouse
+from flowguard.adapters.system import RecordingTelemetry, SystemClock
+from flowguard.application.ingest import Ingestion, IngestPorts
+from flowguard.application.worker import ThreadWorker
+from flowguard.application.writing import BatchWriter
+from flowguard.domain.batching import BatchPolicy, FlowPolicy
+from flowguard.domain.dead_letters import DeadLetterPolicy
+from flowguard.domain.decoding import BatchDecoder
+from flowguard.domain.errors import RetryPolicy
+from flowguard.domain.ingestor import Ingestor
+from flowguard.entrypoints.dev.kafka import KafkaCluster
+from flowguard.entrypoints.tuning import tune_interpreter
+from flowguard.ports.publisher import NewRecord
+from flowguard.settings import Settings
+
+_REQUEST = 500
+_AT_ONCE = 8
+_PARTITIONS = CLICKS.partitions
+_LINGER_S = 5.0
+_groups = count(1)
+
+
+@contextmanager
+def broker() -> Iterator[KafkaOptions]:
+    """A cluster of one, for as long as this is entered."""
+    with tempfile.TemporaryDirectory() as folder, KafkaCluster(Path(folder)) as cluster:
+        cluster.start()
+        yield KafkaOptions.of(cluster.url)
+
+
+def make_topic(options: KafkaOptions) -> None:
+    log = KafkaEventLog(options)
+    log.ensure({CLICKS.topic: _PARTITIONS})
+    log.close()
+
+
+def _new_records(events: int) -> list[NewRecord]:
+    return [NewRecord(b"session_%d" % (number // 20), value) for number, value in enumerate(records(events))]
+
+
+def _publish(options: KafkaOptions, requests: Sequence[Sequence[NewRecord]]) -> float:
+    """Events a second, until every record has its receipt."""
+
+    async def client(publisher: KafkaEventPublisher, mine: Sequence[Sequence[NewRecord]]) -> int:
+        places = 0
+        for request in mine:
+            places += len((await publisher.publish(CLICKS.topic, request)).places)
+        return places
+
+    async def work() -> float:
+        publisher = KafkaEventPublisher(options)
+        await publisher.publish(CLICKS.topic, requests[0])  # connected
+        started = perf_counter()
+        places = await asyncio.gather(*(client(publisher, requests[one::_AT_ONCE]) for one in range(_AT_ONCE)))
+        took = perf_counter() - started
+        await publisher.close()
+        return sum(places) / took
+
+    gc.collect()
+    return asyncio.run(work())
+
+
+def _raw_producer(options: KafkaOptions, new: Sequence[NewRecord]) -> float:
+    """`produce` and `poll` in a loop, with a callback that keeps partition and offset of each record."""
+    producer = Producer(options.producer(ClientHealth(), owned={"queue.buffering.max.messages": 1_000_000}))
+    places: list[tuple[int | None, int | None]] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        assert error is None, error
+        places.append((message.partition(), message.offset()))
+
+    def work(some: Sequence[NewRecord]) -> None:
+        for key, value, _ in some:
+            producer.produce(CLICKS.topic, value, key, on_delivery=delivered)
+            producer.poll(0)
+        producer.flush()
+
+    work(new[:_REQUEST])  # connected
+    places.clear()
+    gc.collect()
+    took = seconds(lambda: work(new))
+    assert len(places) == len(new)
+    return len(new) / took
+
+
+def _consume(options: KafkaOptions, decoder: BatchDecoder, events: int) -> float:
+    """Records a second from the first one read until all are in the memory sink."""
+    warehouse = MemoryWarehouse()
+    sink, clock, settings = MemoryEventSink(warehouse), SystemClock(), Settings()
+    source = KafkaEventSource(options, f"bench-{next(_groups)}", (CLICKS.topic,), fetch_bytes=settings.fetch_bytes)
+    ports = IngestPorts(
+        source, sink, MemoryDeadLetterQueue(), clock, RecordingTelemetry(), ThreadWorker("bench-writer")
+    )
+    machine = Ingestor(BatchPolicy(), RetryPolicy(), DeadLetterPolicy(), FlowPolicy(), Random(1).random)
+    ingestion = Ingestion(
+        ports, BatchWriter(decoder, sink, clock), machine, owner="bench", retry=RetryPolicy(), jitter=Random(1).random
+    )
+    ledger = MemoryLedger(warehouse)
+
+    def landed() -> int:
+        return sum(one.next_offset or 0 for one in ledger.positions())
+
+    gc.collect()
+    while machine.idle:
+        ingestion.step()
+    took = seconds(lambda: _until(lambda: landed() == events, ingestion))
+    ingestion.close()
+    return events / took
+
+
+def _until(done: object, ingestion: Ingestion) -> None:
+    assert callable(done)
+    while not done():
+        ingestion.step()
+
+
+def _raw_consumer(options: KafkaOptions, events: int) -> float:
+    """`consume` in a loop that only counts."""
+    consumer = Consumer(options.consumer(f"bench-{next(_groups)}", ClientHealth()) | {"auto.offset.reset": "earliest"})
+    consumer.subscribe([CLICKS.topic])
+    read = 0
+    while not read:
+        read = len(consumer.consume(_REQUEST, 0.1))
+    started = perf_counter()
+    while read < events:
+        read += len(consumer.consume(_REQUEST, 0.1))
+    took = perf_counter() - started
+    consumer.close()
+    return events / took
+
+
+def run(events: int, runs: int) -> list[Line]:
+    """Publishing with receipts; reading into memory, untouched and decoded."""
+    tune_interpreter()
+    new = _new_records(events)
+    requests = [new[first : first + _REQUEST] for first in range(0, len(new), _REQUEST)]
+    with broker() as options:
+        make_topic(options)
+        raw = median_rate(lambda: _raw_producer(options, new), runs)
+        published = median_rate(lambda: _publish(options, requests), runs)
+        log = KafkaEventLog(options)
+        described = log.describe(CLICKS.topic, "bench")
+        assert described is not None
+        held = sum(span.next_offset for span in described.spans)
+        log.close()
+        bare = median_rate(lambda: _raw_consumer(options, held), runs)
+        untouched = median_rate(lambda: _consume(options, Untouched(CATALOG), held), runs)
+        decoded = median_rate(lambda: _consume(options, BatchDecoder(CATALOG), held), runs)
+    return [
+        Line(
+            "HTTP side: publish to Kafka with receipts, requests of 500",
+            "records/s", published, "`produce` loop with delivery callbacks", raw, 0.8 * raw,
+        ),
+        Line(
+            "Kafka → memory sink, payloads untouched",
+            "records/s", untouched, "`consume` loop that counts", bare, 0.7 * bare,
+        ),
+        Line("Kafka → memory sink, decoded and validated", "events/s", decoded, "`consume` loop that counts", bare),
+    ]  # fmt: skip
