@@ -29,6 +29,7 @@ def run(folder: Path, **env: str) -> tuple[int, str]:
     (folder / "test_some.py").write_text(TESTS)
     bare = {name: value for name, value in os.environ.items() if name not in {"CI", "FLOWGUARD_REQUIRE"}}
     bare["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    bare["PYTHONPATH"] = str(CONFTEST.parents[1])  # the fixtures that it names are found
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
         cwd=folder,

@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 
 LOGGER: Final = logging.getLogger("flowguard.kafka")
+LOGGER.addHandler(logging.NullHandler())  # who has set up no log sees no stray lines
 
 REFUSED: Final = frozenset(
     {

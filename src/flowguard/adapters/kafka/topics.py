@@ -10,13 +10,7 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import Final, TypeVar
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-)
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # public, by its docs
 
@@ -39,8 +33,11 @@ _MOMENTARY: Final = frozenset(
         KafkaError.NOT_COORDINATOR,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
     }
 )
+_SILENT: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT})  # noqa: SLF001  # as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +99,18 @@ class KafkaTopics:
         places = [Place(*one) for one in partitions]
         if not places:
             return {}
-
-        def ask(admin: AdminClient) -> list[Place]:
-            wanted = [ConsumerGroupTopicPartitions(group, places)]
-            asked = admin.list_consumer_group_offsets(wanted, request_timeout=self._timeout_s)[group]
+        health = ClientHealth()
+        with mapped(f"group {group}", health, starting=self._starting):
+            # A consumer that joins nothing. The AdminClient's own question ends the process (librdkafka 2.16) when the
+            # group's coordinator has moved, or answers late.
+            asking = Consumer(self._options.consumer(group, health))
             try:
-                return list(self._answer(asked).topic_partitions or ())
-            except KafkaException as error:
-                if _code(error) == KafkaError.GROUP_ID_NOT_FOUND:
-                    return []
-                raise
-
-        found = self._ask(f"group {group}", ask)
+                found = asking.committed(places, timeout=self._timeout_s)
+                for one in found:
+                    if one.error is not None:
+                        raise KafkaException(one.error)
+            finally:
+                asking.close()
         return {TopicPartition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def create(
@@ -192,10 +189,24 @@ class KafkaTopics:
             try:
                 yield admin
             except TimeoutError as error:
+                self._forget(admin)
                 raise TransientError(f"{doing}: Kafka does not answer; {self._health.reason}") from error
+            except KafkaException as error:
+                if _code(error) in _SILENT:
+                    self._forget(admin)
+                raise
+            except TransientError:
+                self._forget(admin)
+                raise
             finally:
                 admin.poll(0)  # it brings the log, and why a broker cannot be reached
             self._health.clear()
+
+    def _forget(self, admin: AdminClient) -> None:
+        """The next question is put by a new client: this one may go on asking a broker that is gone, for ever."""
+        with self._making:
+            if self._admin is admin:
+                self._admin = None
 
     def _answer(self, asked: Future[_T]) -> _T:
         return asked.result(self._timeout_s + _GRACE_S)

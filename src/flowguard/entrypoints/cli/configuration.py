@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 TOML = "flowguard.toml"
 PREFIX = "FLOWGUARD_"
-NO_SETTINGS = frozenset({"FLOWGUARD_TRACEBACK", "FLOWGUARD_REQUIRE", "FLOWGUARD_WORKER"})
-"""Variables with our prefix that are none: for the command line's own bugs, and for the project's tests."""
+NO_SETTINGS = frozenset(
+    f"FLOWGUARD_{name}" for name in ("TRACEBACK", "REQUIRE", "WORKER", "KAFKA_JARS", "TEST_KAFKA_URL")
+)
+"""Variables with our prefix that are none: for bugs, workers, `flowguard dev`, and the project's own tests."""
 
 Flags = Mapping[str, Path | str | int | None]
 """What the command line gave, by name of the setting; None where a flag was not given."""
