@@ -105,10 +105,7 @@ class KafkaTopics:
             # group's coordinator has moved, or answers late.
             asking = Consumer(self._options.consumer(group, health))
             try:
-                found = asking.committed(places, timeout=self._timeout_s)
-                for one in found:
-                    if one.error is not None:
-                        raise KafkaException(one.error)
+                found = self._patiently(lambda: _committed(asking, places, self._timeout_s))
             finally:
                 asking.close()
         return {TopicPartition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
@@ -168,15 +165,18 @@ class KafkaTopics:
         return self._ask(f"topic {', '.join(sorted({place.topic for place in wanted}))}", ask)
 
     def _ask(self, doing: str, question: Callable[[AdminClient], _T]) -> _T:
+        with self._asking(doing) as admin:
+            return self._patiently(lambda: question(admin))
+
+    def _patiently(self, question: Callable[[], _T]) -> _T:
         """Put the question; again and again where the cluster is but moving something from one broker to another."""
         deadline = monotonic() + self._timeout_s
         while True:
-            with self._asking(doing) as admin:
-                try:
-                    return question(admin)
-                except KafkaException as error:
-                    if _code(error) not in _MOMENTARY or monotonic() > deadline:
-                        raise
+            try:
+                return question()
+            except KafkaException as error:
+                if _code(error) not in _MOMENTARY or monotonic() > deadline:
+                    raise
             sleep(_PAUSE_S)
 
     @contextmanager
@@ -210,6 +210,14 @@ class KafkaTopics:
 
     def _answer(self, asked: Future[_T]) -> _T:
         return asked.result(self._timeout_s + _GRACE_S)
+
+
+def _committed(asking: Consumer, places: list[Place], timeout_s: float) -> list[Place]:
+    found = asking.committed(places, timeout=timeout_s)
+    for one in found:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return found
 
 
 def _code(error: KafkaException) -> int | None:
