@@ -24,6 +24,7 @@ from flowguard.adapters.kafka import (
     KafkaOptions,
 )
 from flowguard.adapters.kafka.health import ClientHealth
+from flowguard.adapters.kafka.source_config import consumer_config
 from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryEventSink, MemoryLedger, MemoryWarehouse
 from flowguard.adapters.system import RecordingTelemetry, SystemClock
 from flowguard.application.ingest import Ingestion, IngestPorts
@@ -33,10 +34,12 @@ from flowguard.domain.batching import BatchPolicy, FlowPolicy
 from flowguard.domain.dead_letters import DeadLetterPolicy
 from flowguard.domain.decoding import BatchDecoder
 from flowguard.domain.errors import RetryPolicy
+from flowguard.domain.ingestion import Assignment, TopicPartition
 from flowguard.domain.ingestor import Ingestor
 from flowguard.entrypoints.dev.kafka import KafkaCluster
 from flowguard.entrypoints.tuning import tune_interpreter
 from flowguard.ports.publisher import NewRecord
+from flowguard.ports.source import RebalanceListener
 from flowguard.settings import Settings
 
 _REQUEST = 500
@@ -134,22 +137,56 @@ def _consume(options: KafkaOptions, decoder: BatchDecoder, events: int) -> float
     return events / took
 
 
+class _Resumes(RebalanceListener):
+    """Reads all that it is given, from the beginning."""
+
+    def __init__(self, source: KafkaEventSource) -> None:
+        self._source = source
+
+    def on_assigned(self, assignments: Sequence[Assignment]) -> None:
+        self._source.resume({one.partition: 0 for one in assignments})
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
+
+    def on_gap(self, partition: TopicPartition, first: int, last: int) -> None:
+        raise AssertionError(f"{partition} {first} to {last} are gone")
+
+
+def _read(options: KafkaOptions, events: int) -> float:
+    """Records a second that the source hands out, nobody doing anything with them."""
+    source = KafkaEventSource(options, f"bench-{next(_groups)}", (CLICKS.topic,), fetch_bytes=Settings().fetch_bytes)
+    listener = _Resumes(source)
+    read = 0
+    while not read:
+        read = sum(map(len, source.poll(0.1, listener)))
+    started = perf_counter()
+    while read < events:
+        read += sum(map(len, source.poll(0.1, listener)))
+    took = perf_counter() - started
+    source.close()
+    return events / took
+
+
 def _until(done: object, ingestion: Ingestion) -> None:
     assert callable(done)
     while not done():
         ingestion.step()
 
 
-def _raw_consumer(options: KafkaOptions, events: int) -> float:
+def _raw_consumer(config: dict[str, object], at_once: int, events: int) -> float:
     """`consume` in a loop that only counts."""
-    consumer = Consumer(options.consumer(f"bench-{next(_groups)}", ClientHealth()) | {"auto.offset.reset": "earliest"})
+    consumer = Consumer(config | {"group.id": f"bench-{next(_groups)}", "auto.offset.reset": "earliest"})
     consumer.subscribe([CLICKS.topic])
     read = 0
     while not read:
-        read = len(consumer.consume(_REQUEST, 0.1))
+        read = len(consumer.consume(at_once, 0.1))
     started = perf_counter()
     while read < events:
-        read += len(consumer.consume(_REQUEST, 0.1))
+        read += len(consumer.consume(at_once, 0.1))
     took = perf_counter() - started
     consumer.close()
     return events / took
@@ -169,7 +206,11 @@ def run(events: int, runs: int) -> list[Line]:
         assert described is not None
         held = sum(span.next_offset for span in described.spans)
         log.close()
-        bare = median_rate(lambda: _raw_consumer(options, held), runs)
+        plain = options.consumer("", ClientHealth())
+        tuned = dict(consumer_config(options, "", ClientHealth(), Settings().fetch_bytes))
+        bare = median_rate(lambda: _raw_consumer(plain, _REQUEST, held), runs)
+        best = median_rate(lambda: _raw_consumer(tuned, 10_000, held), runs)
+        counted = median_rate(lambda: _read(options, held), runs)
         untouched = median_rate(lambda: _consume(options, Untouched(CATALOG), held), runs)
         decoded = median_rate(lambda: _consume(options, BatchDecoder(CATALOG), held), runs)
     return [
@@ -182,4 +223,5 @@ def run(events: int, runs: int) -> list[Line]:
             "records/s", untouched, "`consume` loop that counts", bare, 0.7 * bare,
         ),
         Line("Kafka → memory sink, decoded and validated", "events/s", decoded, "`consume` loop that counts", bare),
+        Line("KafkaEventSource alone", "records/s", counted, "`consume(10_000)` with its own options", best),
     ]  # fmt: skip
