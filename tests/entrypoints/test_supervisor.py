@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Self
 
 import pytest
 
-from flowguard.entrypoints.supervisor import WORKER, worker_number, worker_settings
+from flowguard.domain.errors import RetryPolicy
+from flowguard.entrypoints.supervisor import WORKER, Supervisor, worker_number, worker_settings
 from flowguard.settings import Settings
 from tests.application.pipeline import Pipeline
 from tests.builders import CLICKS
@@ -266,3 +268,19 @@ def test_the_number_of_a_worker_is_its_environments(
     if text is not None:
         monkeypatch.setenv(WORKER, text)
     assert worker_number() == number
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As with no memory for another process; here its program is missing, until it is there."""
+    program = tmp_path / "worker"
+    stop = threading.Event()
+    retry = RetryPolicy(0.01, 1.0, 0.01)
+    one = Supervisor([str(program)], 1, retry=retry, drain_s=5.0, final=frozenset({3}), jitter=lambda: 1.0)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(one.run(stop)))
+    thread.start()
+    wait_until(lambda: caplog.text.count("cannot be started") >= 2, "two tries")
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    thread.join(DEADLINE_S)
+    assert codes == [3]

@@ -123,7 +123,11 @@ class Supervisor:
         now = time.monotonic()
         if worker.process is None:
             if now >= worker.due_at:
-                self._start(worker, now)
+                try:
+                    self._start(worker, now)
+                except OSError as error:  # no memory or no process to be had: the others go on
+                    pause = self._back_off(worker, now)
+                    _log.warning("worker %d cannot be started (%s); again in %.1f s", worker.number, error, pause)
             return 0
         code = worker.process.poll()
         if code is None:
@@ -134,11 +138,16 @@ class Supervisor:
             return code
         if now - worker.started_at > self._retry.cap_s:
             worker.failures = 0
+        pause = self._back_off(worker, now)
+        _log.warning("worker %d %s; it starts again in %.1f s", worker.number, _ended(code), pause)
+        return 0
+
+    def _back_off(self, worker: _Worker, now: float) -> float:
+        """Put its next start off; returns for how many seconds."""
         pause = self._retry.delay_s(worker.failures, self._jitter())
         worker.failures += 1
         worker.due_at = now + pause
-        _log.warning("worker %d %s; it starts again in %.1f s", worker.number, _ended(code), pause)
-        return 0
+        return pause
 
     def _start(self, worker: _Worker, now: float) -> None:
         worker.started_at = now

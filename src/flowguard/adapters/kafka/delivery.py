@@ -84,7 +84,11 @@ class Delivery:
             self._finish()
 
     def _finish(self) -> None:
-        answer = self._places if not self._errors else undelivered(self.topic, self._errors, self.count)
+        answer: Answer = self._places
+        if self._errors:
+            answer = undelivered(self.topic, self._errors, self.count)
+        elif any(offset is None for _, offset in self._places):  # a duplicate, of which the broker forgot the place
+            answer = UnknownOutcomeError(f"topic {self.topic}: the records are logged, and Kafka does not say where")
         with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
             self._loop.call_soon_threadsafe(self._answer, self, answer)
 

@@ -94,6 +94,13 @@ def error_of(error: BaseException) -> KafkaError | None:
     return inner if isinstance(inner, KafkaError) else None
 
 
+def cause_of(fatal: KafkaError) -> KafkaError:
+    """Which error was fatal: the client has it in the text only."""
+    codes = {KafkaError(code).str(): code for code in vars(KafkaError).values() if isinstance(code, int)}
+    found = max((text for text in codes if text in fatal.str()), key=len, default=None)
+    return fatal if found is None else KafkaError(codes[found])
+
+
 def translated(
     error: KafkaError, doing: str, health: ClientHealth | None = None, *, starting: bool = False
 ) -> FlowGuardError:

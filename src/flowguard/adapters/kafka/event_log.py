@@ -90,14 +90,16 @@ class KafkaEventLog(EventLog):
         earliest, ends = self._topics.earliest(facts.partitions), self._topics.ends(facts.partitions)
         committed = self._topics.committed(group, facts.partitions)
         if not earliest.keys() == ends.keys() == set(facts.partitions):
-            return None  # it was deleted in between
+            if (again := self._topics.look(topic)) is None or again.topic_id != facts.topic_id:
+                return None  # it was deleted in between
+            raise TransientError(f"topic {topic}: some of its partitions have no leader just now")
         spans = [PartitionSpan(one, earliest[one], ends[one], committed.get(one)) for one in facts.partitions]
         return TopicDescription(topic, facts.topic_id, tuple(spans))
 
     def read(self, partition: TopicPartition, first: int, last: int) -> Sequence[RecordRun]:
         # Where to end is known before anything is read: the client itself would wait for more for ever.
-        start = max(first, self._topics.earliest([partition]).get(partition, 0))
-        stop = min(last + 1, self._topics.ends([partition]).get(partition, 0))
+        start = max(first, self._bound(self._topics.earliest([partition]), partition))
+        stop = min(last + 1, self._bound(self._topics.ends([partition]), partition))
         if start >= stop:
             return ()
         with mapped(f"{partition}", self._health, starting=True):
@@ -106,7 +108,7 @@ class KafkaEventLog(EventLog):
 
     def logged(self, partition: TopicPartition) -> OffsetRanges:
         # To tell which offsets hold none (transactions, compaction) is to read them all: whoever misses one reads it.
-        end = self._topics.ends([partition]).get(partition, 0)
+        end = self._bound(self._topics.ends([partition]), partition)
         return OffsetRanges([(0, end - 1)] if end else ())
 
     def close(self) -> None:
@@ -114,6 +116,14 @@ class KafkaEventLog(EventLog):
         if consumer is not None:
             consumer.close()
         self._topics.close()
+
+    def _bound(self, found: Mapping[TopicPartition, int], partition: TopicPartition) -> int:
+        """The offset; 0 where there is no such partition. Raises TransientError where it only has no leader."""
+        if partition not in found:
+            facts = self._topics.look(partition.topic)
+            if facts is not None and partition in facts.partitions:
+                raise TransientError(f"{partition} has no leader just now")
+        return found.get(partition, 0)
 
     def _read(self, partition: TopicPartition, start: int, stop: int) -> list[Message]:
         """Records from `start` on, below `stop`, up to a bound; none where there is none."""

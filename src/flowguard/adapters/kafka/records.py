@@ -8,6 +8,7 @@ from typing import cast
 
 from confluent_kafka import Message
 
+from flowguard.adapters.kafka.health import LOGGER
 from flowguard.domain.ingestion import Headers, RecordRun, TopicPartition
 
 _milliseconds = itemgetter(1)
@@ -50,7 +51,7 @@ def runs_of(messages: list[Message]) -> list[RecordRun]:
 def _run(place: TopicPartition, messages: list[Message]) -> RecordRun:
     values = list(map(Message.value, messages))
     keys = list(map(Message.key, messages))
-    headers = list(map(Message.headers, messages))
+    headers = _all_headers(messages)
     return RecordRun(
         place,
         cast("list[int]", list(map(Message.offset, messages))),
@@ -59,6 +60,19 @@ def _run(place: TopicPartition, messages: list[Message]) -> RecordRun:
         None if keys.count(None) == len(keys) else keys,
         None if headers.count(None) == len(headers) else [_headers(some) for some in headers],
     )
+
+
+def _all_headers(messages: list[Message]) -> list[object]:
+    """Of each record; none of one with a header whose name is no UTF-8, which the client cannot tell."""
+    found: list[object] = []
+    rest = map(Message.headers, messages)
+    while True:
+        try:
+            found.extend(rest)
+            return found
+        except (SystemError, UnicodeError):  # it must not be asked again: the client keeps what it could not finish
+            found.append(None)
+            LOGGER.warning("a record has a header whose name is not UTF-8: it is read without its headers")
 
 
 def _headers(headers: object) -> Headers:

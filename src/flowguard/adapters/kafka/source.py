@@ -9,7 +9,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
-from flowguard.adapters.kafka.errors import MISSING, mapped, translated
+from flowguard.adapters.kafka.errors import MISSING, cause_of, mapped, translated
 from flowguard.adapters.kafka.health import ClientHealth
 from flowguard.adapters.kafka.options import KafkaOptions
 from flowguard.adapters.kafka.records import runs_of, split
@@ -26,6 +26,8 @@ _LOOK_S: Final = 1.0
 """How often the topics are looked at when nothing is read of them."""
 _SOON_S: Final = 0.05
 """How long until something that is not there yet is looked for again."""
+_SURE_S: Final = 5.0
+"""How long a log must seem to end too early until that is believed."""
 _MOST_RECORDS: Final = 20_000
 """Taken from the client at once."""
 
@@ -44,6 +46,7 @@ class _Partition:
     standing: bool = False  # the client knows where to read
     stood: int = 0  # where the next record is expected, while it is standing
     truncated: bool = False  # the log has other records now than those that were read
+    short_since: float | None = None  # it seems to end before what was read of it
 
 
 class KafkaEventSource(EventSource):
@@ -137,12 +140,14 @@ class KafkaEventSource(EventSource):
             same = [one for one in mine if self._ours[one.partition].topic_id == ids[one.partition.topic]]
             with mapped(f"group {self._group}", self._health):
                 # The client knows no time-out for a commit. Who answers this one is there.
-                before = member.committed(one.partition for one in same)
+                before = member.committed(self._ids(one.partition for one in same))
                 self._keep_starts(before, [one.partition for one in same])
                 if same:
-                    member.commit(same)
+                    member.commit(same, self._ids(one.partition for one in same))
         except ConfigurationError as error:
             raise TransientError(str(error)) from error  # poll says it as well, if it is for good
+        if any(ids[one.partition.topic] is None for one in mine):
+            raise TransientError(f"group {self._group}: a topic is not there just now")
 
     def close(self) -> None:
         self._closed = True
@@ -198,16 +203,19 @@ class KafkaEventSource(EventSource):
             self._look_at = 0.0
         elif code == KafkaError._FATAL:  # noqa: SLF001  # as above
             self._health.fatal = True
-            member.errors.append(translated(_cause(error), f"group {self._group}", self._health))
+            member.errors.append(translated(cause_of(error), f"group {self._group}", self._health))
         elif code != KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001  # the partitions are lost, as the callback tells
             member.errors.append(translated(error, f"group {self._group}", self._health))
 
     def _complain(self, member: KafkaMember) -> None:
         error = member.errors.pop(0)
-        if self._health.fatal:  # the client is of no use any more: the next poll makes another one
+        ours = isinstance(error, FlowGuardError)  # else a callback was broken off, and what was dealt is not sure
+        if self._health.fatal or not ours:  # the client is of no use any more: the next poll makes another one
             self._lose(tuple(self._ours))
             self._leave()
             self._refused = error if isinstance(error, ConfigurationError) else None
+        if not ours:
+            raise TransientError(f"group {self._group}: {type(error).__name__}: {error}") from error
         raise error
 
     def _drop(self, places: Collection[TopicPartition]) -> None:
@@ -234,7 +242,7 @@ class KafkaEventSource(EventSource):
         kept = self._cluster.kept(waiting)
         unsaid = [place for place in kept if self._ours[place].start is None]
         with mapped(f"group {self._group}", self._health):
-            committed = member.committed(unsaid)
+            committed = member.committed(self._ids(unsaid))
         starts = {}
         for place, (earliest, _) in kept.items():
             start = self._ours[place].start
@@ -245,15 +253,32 @@ class KafkaEventSource(EventSource):
         self._begin_at = 0.0 if kept.keys() >= set(waiting) else now + _SOON_S
         ours = {place: start for place, start in starts.items() if place in self._ours}
         for place, start in ours.items():
-            if self._ours[place].truncated or start > kept[place].end:
-                raise ConfigurationError(_truncated(place, kept[place].end, start))
+            self._require_reaches(place, kept[place].end, start)
         with mapped(f"group {self._group}", self._health):
             member.start({place: max(start, kept[place].earliest) for place, start in ours.items()})
         for place, start in ours.items():
+            if place not in self._ours:
+                continue  # a callback has taken it since
             state = self._ours[place]
             state.start, state.standing, state.stood = None, True, max(start, kept[place].earliest)
             if start < kept[place].earliest:
                 self._tell().on_gap(place, start, kept[place].earliest - 1)
+
+    def _require_reaches(self, place: TopicPartition, end: int, start: int) -> None:
+        """Raise ConfigurationError where the log ends before `start`, and TransientError until that is sure."""
+        state = self._ours[place]
+        if not state.truncated and start <= end:
+            state.short_since = None
+            return
+        now = monotonic()
+        state.short_since = state.short_since or now
+        if state.truncated or now - state.short_since > _SURE_S:
+            raise ConfigurationError(_truncated(place, end, start))
+        self._cluster.close()  # it may have been a leader of before that answered: the leaders are looked up anew
+        raise TransientError(f"{place} seems to end at {end}, before {start}: it is asked again")
+
+    def _ids(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, str]:
+        return {place: self._ours[place].topic_id for place in places}
 
     def _keep_starts(self, committed: Mapping[TopicPartition, int], places: Iterable[TopicPartition]) -> None:
         """A commit moves nobody: what was resumed before it, and has not begun, starts where it would have."""
@@ -359,13 +384,6 @@ class KafkaEventSource(EventSource):
         if left := [place for place in mine if place in self._ours]:
             self._tell().on_revoked(left)
             self._forget(left)
-
-
-def _cause(fatal: KafkaError) -> KafkaError:
-    """Which error was fatal: the client has it in the text only."""
-    codes = {KafkaError(code).str(): code for code in vars(KafkaError).values() if isinstance(code, int)}
-    found = max((text for text in codes if text in fatal.str()), key=len, default=None)
-    return fatal if found is None else KafkaError(codes[found])
 
 
 def _truncated(place: TopicPartition, end: int, start: int) -> str:

@@ -95,25 +95,31 @@ class KafkaMember:
         _, end = self._consumer.get_watermark_offsets(Place(*place), cached=True)
         return int(end)
 
-    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    def committed(self, ids: Mapping[TopicPartition, str]) -> dict[TopicPartition, int]:
         """The group's next offsets, of those that have one. Raises KafkaException where its coordinator is away.
+
+        `ids` are the partitions with the ids of their topics: an offset that was committed for another making of the
+        topic is none. One without a note of it is trusted: another program has set it, or a person.
 
         The AdminClient's question for them is not an alternative: once it has timed out, a late answer to it ends the
         process (an assertion of librdkafka 2.16, in rd_kafka_admin_coord_response_parse).
         """
-        places = [Place(*place) for place in partitions]
+        places = [Place(*place) for place in ids]
         found = self._consumer.committed(places, timeout=_COORDINATOR_S) if places else []
         for one in found:
             if one.error is not None:
                 raise KafkaException(one.error)
-        return {TopicPartition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+        offsets = {TopicPartition(one.topic, one.partition): one for one in found if one.offset >= 0}
+        return {place: one.offset for place, one in offsets.items() if one.metadata in {None, "", ids[place]}}
 
-    def commit(self, positions: Iterable[Position]) -> None:
+    def commit(self, positions: Iterable[Position], ids: Mapping[TopicPartition, str]) -> None:
         """Returns when they are stored, or when the group has given us up. Raises KafkaException.
+
+        The ids of the topics are stored beside the offsets.
 
         It waits for the group's coordinator for as long as that is away: see first that `committed` is answered.
         """
-        offsets = [Place(*place, offset) for place, offset in positions]
+        offsets = [Place(*place, offset, ids[place]) for place, offset in positions]
         try:
             for one in self._consumer.commit(offsets=offsets, asynchronous=False):
                 if one.error is not None:
