@@ -121,7 +121,7 @@ class Auditor:
         logged = self._log.logged(span.partition)
         account = self._account(event_type, span.partition, incarnation, next_offset, logged)
         known = account.landed | account.duplicates | account.filtered | account.dead_lettered
-        before = min((first for first, _ in known), default=next_offset)
+        before = min((first for first, _ in known), default=next_offset or span.earliest)
         if not self._trusts_group:
             before = min(before, span.earliest)
         return replace(account, logged=logged - OffsetRanges([(0, before - 1)])) if before else account

@@ -44,6 +44,16 @@ def require_topics(topics: Iterable[str], group: str, log: EventLog) -> None:
         )
 
 
+def another_log(catalog: Catalog, group: str, log: EventLog, ledger: Ledger) -> Iterator[str]:
+    """Topics that the sink knows, from another log or as they were before they were made again."""
+    positions = ledger.positions()
+    for topic in (one.topic for one in catalog):
+        known = {one.topic_id for one in positions if one.partition.topic == topic}
+        described = log.describe(topic, group) if known else None
+        if described is not None and described.topic_id not in known:
+            yield topic
+
+
 def require_no_set_back(catalog: Catalog, group: str, log: EventLog, ledger: Ledger) -> None:
     """Raise ConfigurationError where the log is an older copy: what it accepts would never land."""
     for found in set_back(catalog, group, log, ledger):

@@ -198,7 +198,8 @@ class Forward(RebalanceListener):
         except TransientError as error:
             self._attempts.failed("read", error)
             return
-        self._attempts.succeeded("read")
+        if runs or self._attempts.calm("read"):  # a log that is away may well answer with nothing
+            self._attempts.succeeded("read")
         for run in runs:
             self._held.add(run, 0.0)
 

@@ -118,8 +118,8 @@ class Ingestion(RebalanceListener):
         self._commit()
         wait = self._wait()
         if self._ports.worker.pending and (self._paused or self._machine.ready(self._now())):
-            # There is nothing to read, or enough for the next batch: the sooner the worker gets it, the better. But
-            # polling must go on, or the group would think that we are gone.
+            # Nothing to read, or enough for the next batch: the sooner the worker gets it, the better. But polling goes
+            # on, or the group would think that we are gone.
             self._collect(wait)
             self._halt_if_stopped()
             wait = 0.0
@@ -264,7 +264,8 @@ class Ingestion(RebalanceListener):
         except TransientError as error:
             self._attempts.failed("read", error)
             return
-        self._attempts.succeeded("read")
+        if runs or self._attempts.calm("read"):
+            self._attempts.succeeded("read")
         self._carry_out(self._machine.offer(runs, self._now()))
 
     def _collect(self, timeout_s: float) -> None:
@@ -390,8 +391,6 @@ class Ingestion(RebalanceListener):
         # Whatever the queue says, it is not the batch's fault: only a write may blame its records.
         held = TransientError(f"the dead-letter queue failed: {error}")
         self._carry_out(self._machine.failed(decision.batch, held, self._now()))
-
-    # -- shorthand ---------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
         return self._ports.clock.monotonic()

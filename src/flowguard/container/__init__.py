@@ -123,6 +123,9 @@ class Container(containers.DeclarativeContainer):
 
     migrate: providers.Provider[list[str]] = providers.Callable(use_cases.migrate, settings, catalog)
     """Brings up to date what can be: `migrate(dry_run=True)` only says so. One line for each step. See `event_log`."""
+    missing_dead_letter_topics: providers.Provider[list[str]] = providers.Callable(
+        kafka.make_dead_letter_topics, settings, catalog, dry_run=True
+    )
 
     _group = settings.provided.group
     _trusts_group = providers.Callable(use_cases.trusts_group, settings)

@@ -145,10 +145,14 @@ def _prepare_log(container: Container) -> None:
 
     Raises ConfigurationError where another log has none, or where the log is older than what the sink has read of it.
     """
-    from flowguard.application.continuity import require_no_set_back, require_topics
+    from flowguard.application.continuity import another_log, require_no_set_back, require_topics
 
     log, ledger, topics = container.event_log(), container.ledger(), container.topics()
     try:
+        if missing := container.missing_dead_letter_topics():
+            raise ConfigurationError(
+                f"dead letters have no place: {missing[0]} is missing; `flowguard migrate` makes it"
+            )
         if container.log_is_embedded():
             log.ensure(topics)
         else:
@@ -162,6 +166,12 @@ def _prepare_log(container: Container) -> None:
         _log.warning("whether the log is the one that the sink has read, cannot be told: %s", error)
         return
     require_no_set_back(container.catalog(), container.settings().group, log, ledger)
+    for topic in another_log(container.catalog(), container.settings().group, log, ledger):
+        _log.warning(
+            "topic %s is another one than the sink has read. What the other log accepted and did not land yet stays"
+            " there: `flowguard relay --from URL` brings it over",
+            topic,
+        )
 
 
 def _server(container: Container, consumer: Consumer | None) -> GatewayServer:
