@@ -94,6 +94,8 @@ class TestLoggingTelemetry(TelemetryContract):
             ("INFO", "Works again: write, after 4 failed attempts"),
             ("INFO", "Assigned raw.clicks.v1-0 from the log's own choice, raw.clicks.v1-1 from 7"),
             ("INFO", "Assigned nothing"),
+            ("ERROR", "LOST: the log deleted raw.clicks.v1-0 3 to 9 before they were read; going on at 10"),
+            ("WARNING", "The log keeps nothing of raw.clicks.v1-0 below 500: what was there before cannot land"),
             ("INFO", "Partitions lost: raw.clicks.v1-0"),
             ("DEBUG", "Committed raw.clicks.v1-0 to 8"),
             ("DEBUG", "Reading paused with 1000 bytes held"),
