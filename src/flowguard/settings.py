@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     log_max_bytes: Annotated[int, Field(ge=_MIB)] = Field(
         4096 * _MIB, description="size of the embedded log: beyond it, what was consumed goes, or publishing holds"
     )
-    fetch_bytes: Annotated[int, Field(ge=1)] = Field(4 * _MIB, description="bytes that one read of the log returns")
+    fetch_bytes: Annotated[int, Field(ge=1)] = Field(2 * _MIB, description="bytes that one read of the log returns")
     kafka: Mapping[str, str] = Field(
         {}, repr=False, description="options of librdkafka by name; in the environment FLOWGUARD_KAFKA__SASL_USERNAME=…"
     )

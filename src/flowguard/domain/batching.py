@@ -28,8 +28,8 @@ class BatchPolicy:
 class FlowPolicy:
     """Reading pauses at `high_bytes` held and resumes at `low_bytes`: the gap keeps a slow sink from flapping."""
 
-    high_bytes: int = 64 * 1024 * 1024
-    low_bytes: int = 32 * 1024 * 1024
+    high_bytes: int = 16 * 1024 * 1024
+    low_bytes: int = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_bytes < self.high_bytes:

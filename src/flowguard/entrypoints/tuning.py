@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
+import threading
 
 _SWITCH_S = 0.001
 _THRESHOLDS = (100_000, 50, 100)
+_TRIM_S = 1.0
 
 
 def tune_interpreter() -> None:
@@ -20,3 +23,21 @@ def tune_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
     sys.setswitchinterval(_SWITCH_S)
+    _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """Have the C library return what was freed, every second; where it is glibc's.
+
+    It would keep it: a Kafka client's many small allocations, in several threads, left 72 of 161 MiB behind.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is None:
+        return
+
+    def run() -> None:
+        never = threading.Event()
+        while not never.wait(_TRIM_S):
+            trim(0)
+
+    threading.Thread(target=run, name="flowguard-trim", daemon=True).start()

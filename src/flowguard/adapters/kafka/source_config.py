@@ -19,7 +19,7 @@ _DEFAULTS: Final[dict[str, OptionValue]] = {
     # The client's default of a second, each time that its queue is full, would more than halve the speed.
     "fetch.queue.backoff.ms": 10,
     # Every record costs memory beside its bytes, which the bound in bytes does not count.
-    "queued.min.messages": 50_000,
+    "queued.min.messages": 10_000,
 }
 
 
