@@ -263,6 +263,9 @@ def test_the_records_of_a_transaction_count_once_it_is_committed(
         producer.flush(10)
         assert offsets(queue) == []
         end(20)
+    deadline = monotonic() + 20  # the mark is written a moment after the commit is answered
+    while not offsets(queue) and monotonic() < deadline:
+        pass
     assert offsets(queue) == [2]
     queue.put([letter(9)], NOW)
     assert sorted(offsets(queue)) == [2, 9]
