@@ -115,5 +115,5 @@ class TestOutages(LogCase):
         cluster.start()
         publish(storage, things("taken"))
         with pytest.raises(ConfigurationError, match="ends at offset 1, and was read up to 3"):
-            self.patiently(member, self.patience_s + 40)  # it has to be sure first
+            self.patiently(member, self.patience_s)
         assert len(member.values()) == 3
