@@ -95,8 +95,8 @@ $(VENV)/lock/bin/uv: | $(STAMP_VENV)
 	@$(VENV)/lock/bin/python -m pip --quiet install uv==$(UV_VERSION)
 
 lock: $(UV) ## resolve requirements/*.txt again (newer versions: LOCK_ARGS=--upgrade)
-	@$(COMPILE) --extra kafka --group build --output-file requirements/runtime.txt
-	@$(COMPILE) --extra kafka --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	@$(COMPILE) --extra kafka --extra postgres --group build --output-file requirements/runtime.txt
+	@$(COMPILE) --extra kafka --extra postgres --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
 
 clean: ## remove the environment, caches and builds (your data in flowguard-data stays)
 	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis
