@@ -101,7 +101,10 @@ def test_a_sink_slower_than_the_poll_interval_costs_nobody_the_membership(
     assert BUSY_TIMEOUT_S > POLL_INTERVAL_S  # one write takes longer, when the warehouse is locked
     interval = f"{POLL_INTERVAL_S * 1000:.0f}"
     settings = {**SHORT_SESSION, "kafka__session_timeout_ms": interval, "kafka__max_poll_interval_ms": interval}
-    consumers = [deployment.consumer(name, **settings) for name in ("one", "two")]
+    consumers = []
+    for name in ("one", "two"):  # one after the other: when the second has its share, the first has given it up
+        consumers.append(deployment.consumer(name, **settings))
+        consumers[-1].wait_said("Assigned")
     group = deployment.folder.name
     with Traffic(deployment.gateway()) as traffic:
         wait_until(lambda: all(owns_some(deployment, one) for one in consumers), "both have landed something")

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from time import monotonic, sleep
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
@@ -74,15 +74,11 @@ class KafkaLogStorage:
         return log
 
     def delete_topic(self, topic: str) -> None:
-        partitions = [Place(topic, number) for number in range(16)]
+        partitions = [TopicPartition(topic, number) for number in range(16)]
         self._delete([topic])
         for group in self._groups():
-            asked = [ConsumerGroupTopicPartitions(group, partitions)]
             until(
-                lambda asked=asked, group=group: all(  # type: ignore[misc]
-                    place.offset < 0
-                    for place in self._admin.list_consumer_group_offsets(asked)[group].result().topic_partitions
-                ),
+                lambda group=group: not self._topics.committed(group, partitions),  # type: ignore[misc]
                 "what a group committed of the topic is gone",
             )
 
