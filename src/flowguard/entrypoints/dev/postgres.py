@@ -45,10 +45,13 @@ _POLL_S = 0.02
 _ASK_TIMEOUT_S = 5.0
 _LOG_LINES = 8
 
+_MARK = f"{NAME}.folder"
+"""A setting that means nothing to the server: its process is known by it."""
+
 _LETS_IN = f"""\
 # type  database  user        address
 local   all       all                             trust
-host    all       {NAME}   127.0.0.1/32    trust
+host    all       {NAME}   {HOST}/32    trust
 """
 _STATEMENTS = [f"CREATE ROLE {NAME} LOGIN CREATEDB", f"CREATE DATABASE {NAME} OWNER {NAME}"]
 
@@ -70,11 +73,19 @@ class PostgresServer:
     """One server on a folder.
 
     `port` is for TCP; without it, the port of the last time or any free one. `options` are server settings, in force
-    from the next start. One thread at a time.
+    from the next start. `data` is PostgreSQL's own folder, where it is to be on another disk. One thread at a time.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        options: Mapping[str, str] | None = None,
+        data: Path | None = None,
+    ) -> None:
         self.folder = folder.absolute()
+        self.data = (data or self.folder / "data").absolute()
         self._port = port
         self._options = options or {}
         self._place = Place.read(self.folder)
@@ -88,11 +99,6 @@ class PostgresServer:
         self.stop()
 
     # -- what it is -----------------------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> Path:
-        """PostgreSQL's own folder."""
-        return self.folder / "data"
 
     @property
     def exists(self) -> bool:
@@ -204,7 +210,7 @@ class PostgresServer:
 
     @property
     def _daemon(self) -> Daemon:
-        return Daemon(self.folder, mark=f"{NAME}.data={self.data}")
+        return Daemon(self.folder, mark=f"{_MARK}={self.folder}/")
 
     def _own(self, backend: int | None) -> int | None:
         if backend is None:
@@ -226,8 +232,7 @@ class PostgresServer:
         else:
             port = free_ports.some_free(HOST)
         if not self.data.exists():
-            program.initialize(SUPERUSER, _STATEMENTS, durably=self._options.get("fsync") != "off")
-        (self.data / "pg_hba.conf").write_text(_LETS_IN, "utf-8")
+            program.initialize(SUPERUSER, _LETS_IN, _STATEMENTS, durably=self._options.get("fsync") != "off")
         if before is not None:
             before.clear()
         place = Place.new(port, self.data, program.account)
@@ -238,8 +243,7 @@ class PostgresServer:
             "port": str(port),
             "unix_socket_directories": str(place.sockets or "."),
             **self._options,
-            # What a process of this folder is known by.
-            f"{NAME}.data": str(self.data),
+            _MARK: f"{self.folder}/",
         }
         program.start(self._daemon, options)
 

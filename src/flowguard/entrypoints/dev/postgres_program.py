@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,20 +69,24 @@ class PostgresProgram:
         with self._reachable(self.data) as (data, files):
             daemon.start([*self._postgres(options), "-D", data], self.account, files)
 
-    def initialize(self, superuser: str, statements: list[str], *, durably: bool) -> None:
-        """Make the data folder, and run these statements in it. Raises ConfigurationError where PostgreSQL refuses."""
+    def initialize(self, superuser: str, lets_in: str, statements: Sequence[str], *, durably: bool) -> None:
+        """Make the data folder, with this pg_hba.conf, and run these statements in it; whole, or not at all.
+
+        Raises ConfigurationError where PostgreSQL refuses.
+        """
         draft = self.data.with_name("data.draft")
         shutil.rmtree(draft, ignore_errors=True)  # left by a start that was broken off
         draft.mkdir(mode=0o700)
         if self.account is not None:
             os.chown(draft, self.account.user, self.account.group)
-        # Texts sort by their bytes, the same on every machine. Whom pg_hba.conf lets in is written by the caller.
+        # Texts sort by their bytes, the same on every machine.
         with self._reachable(draft) as (data, files):
             initdb = [str(self.binaries / "initdb"), "-D", data, "-U", superuser, "-A", "reject"]
             self._run([*initdb, "--encoding=UTF8", "--no-locale", *([] if durably else ["--no-sync"])], files)
             program, *options = self._postgres({} if durably else {"fsync": "off"})
             single = [program, "--single", *options, "-D", data, superuser]
             self._run(single, files, "".join(f"{one}\n" for one in statements))
+        (draft / "pg_hba.conf").write_text(lets_in, "utf-8")
         draft.rename(self.data)
 
     # -- how ------------------------------------------------------------------------------------------------------
@@ -146,6 +151,8 @@ def _candidates() -> Iterator[Path]:
         yield from sorted(
             found, key=lambda folder: [int(part) for part in re.findall(r"\d+", str(folder))], reverse=True
         )
+    # A Python package that brings the programs; those that there are all have them in a folder of this name.
+    yield from Path(sysconfig.get_path("platlib")).glob("*/pginstall/bin")
     if program := shutil.which("pg_config"):
         yield Path(_said(program, "--bindir").strip())
 
