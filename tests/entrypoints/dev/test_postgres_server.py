@@ -102,6 +102,7 @@ def test_a_connection_that_is_in_use_does_not_keep_it_from_stopping(server: Post
         server.suspend(connection.info.backend_pid)
         server.stop(deadline_s=WAIT_S)
         assert server.pid is None
+        assert "database system is shut down" in (server.folder / "server.log").read_text("utf-8")
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
 
