@@ -21,7 +21,7 @@ from flowguard.application.catalogs import load_catalog
 from flowguard.application.observe import Observer
 from flowguard.application.relay import DeadLetterReplay
 from flowguard.application.replay import Replayer, ReplayPorts
-from flowguard.container import kafka, memory, sqlite, use_cases
+from flowguard.container import kafka, memory, postgres, sqlite, use_cases
 from flowguard.container.choosing import closed_by, is_embedded, scheme_in_force, topics_of
 from flowguard.domain.catalog import Catalog
 from flowguard.settings import Settings
@@ -103,12 +103,14 @@ class Container(containers.DeclarativeContainer):
             _sink_scheme,
             memory=providers.Factory(memory.sink, memory_warehouse),
             sqlite=providers.Factory(sqlite.sink, _sink_url, catalog),
+            postgresql=providers.Factory(postgres.sink, _sink_url, settings, catalog),
         ),
     )
     ledger: providers.Provider[Ledger] = providers.Selector(
         _sink_scheme,
         memory=providers.Factory(memory.ledger, memory_warehouse),
         sqlite=providers.Factory(sqlite.ledger, closing, _sink_url),
+        postgresql=providers.Factory(postgres.ledger, closing, _sink_url, settings),
     )
     dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(
         closed_by,
@@ -117,6 +119,7 @@ class Container(containers.DeclarativeContainer):
             _dead_letter_scheme,
             memory=memory_dead_letters,
             sqlite=providers.Factory(sqlite.dead_letters, _dead_letter_url),
+            postgresql=providers.Factory(postgres.dead_letters, _dead_letter_url, settings),
             kafka=providers.Factory(kafka.dead_letters, _dead_letter_url, settings, catalog),
         ),
     )

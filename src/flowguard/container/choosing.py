@@ -13,11 +13,16 @@ from flowguard.settings import scheme_of
 EMBEDDED = ("sqlite", "memory")
 _LOGS = ("log_url", "dead_letter_url")
 _SINKS = ("sink_url", "dead_letter_url")
-_TAKEN = {"kafka": _LOGS}
+_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS}
 """Schemes beside the embedded ones, and the settings that take them."""
-_LATER = {"postgresql": _SINKS, "snowflake": _SINKS}
+_LATER = {"snowflake": _SINKS}
 """Schemes of later releases, and the settings that will take them."""
-_KNOWN = {"sqlite": "sqlite:///folder/file.db", "memory": "memory://", "kafka": "kafka://host:9092"}
+_KNOWN = {
+    "sqlite": "sqlite:///folder/file.db",
+    "memory": "memory://",
+    "kafka": "kafka://host:9092",
+    "postgresql": "postgresql://user@host:5432/database",
+}
 
 
 class _Closeable(Protocol):

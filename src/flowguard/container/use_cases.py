@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowguard.container import kafka, sqlite
+from flowguard.container import kafka, postgres, sqlite
 from flowguard.domain.catalog import Catalog
 from flowguard.domain.errors import FlowGuardError
 from flowguard.settings import Settings
@@ -36,6 +36,7 @@ def log_lines() -> Telemetry:
 def migrate(settings: Settings, catalog: Catalog, *, dry_run: bool = False) -> list[str]:
     return [
         *sqlite.migrate_files(settings, catalog, dry_run=dry_run),
+        *postgres.migrate_databases(settings, catalog, dry_run=dry_run),
         *kafka.make_dead_letter_topics(settings, catalog, dry_run=dry_run),
     ]
 

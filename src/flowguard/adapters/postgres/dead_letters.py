@@ -43,15 +43,15 @@ class PostgresDeadLetterQueue(DeadLetterQueue):
     def put(self, letters: Sequence[DeadLetter], now: datetime) -> None:
         if not letters:
             return
-        try:
-            with self._database.transaction() as connection, connection.cursor() as cursor:
+        with self._database.transaction() as connection, connection.cursor() as cursor:
+            try:
                 cursor.executemany(_PUT, [_stored(letter, now) for letter in letters])
-        except errors.CheckViolation as error:
-            topics = ", ".join(sorted({letter.ingestion_id.topic for letter in letters}))
-            raise ConfigurationError(
-                f"{self._database.where}: there is no table yet for the dead letters of one of {topics}: run"
-                " `flowguard migrate`"
-            ) from error
+            except errors.CheckViolation as error:
+                topics = ", ".join(sorted({letter.ingestion_id.topic for letter in letters}))
+                raise ConfigurationError(
+                    f"{self._database.where}: there is no table yet for the dead letters of (one of) {topics}: run"
+                    " `flowguard migrate`"
+                ) from error
 
     def page(
         self, *, topic: str | None = None, reason: Reason | None = None, state: State | None = None,

@@ -25,6 +25,10 @@ _LINE: Final = re.compile(r"^COPY [^\n]*?, line (\d+)", re.MULTILINE)
 _SOURCE: Final = ("source_topic", "source_incarnation", "source_partition", "source_offset")
 
 
+class AlreadyThereError(Exception):
+    """A row that was taken for new has the ingestion id, or the event id, of one that is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Rows of one table, as COPY takes them: `blocks[i]` has a line for each of `rows[i]`, in order."""
@@ -53,7 +57,7 @@ class Piece:
 def load(connection: Connection[Any], piece: Piece, into: str, progress: Callable[[], None]) -> None:
     """COPY the lines into a table of these columns.
 
-    Raises PermanentError with the row, where the server names one, and psycopg.errors.UniqueViolation.
+    Raises PermanentError with the row, where the server names one, and AlreadyThereError.
     """
     try:
         with (
@@ -64,8 +68,8 @@ def load(connection: Connection[Any], piece: Piece, into: str, progress: Callabl
                 for start in range(0, len(block), _AT_ONCE):
                     copy.write(block[start : start + _AT_ONCE])
                     progress()
-    except errors.UniqueViolation:
-        raise
+    except errors.UniqueViolation as error:
+        raise AlreadyThereError from error
     except (errors.DataError, errors.IntegrityError) as error:
         raise _named(error, piece) from error
 

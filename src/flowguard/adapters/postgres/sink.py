@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from psycopg import errors
-
 from flowguard.adapters.postgres.copying import block_of, fault
 from flowguard.adapters.postgres.database import TIMEOUT_S, Database
-from flowguard.adapters.postgres.merging import Piece, load, merge, remember_filtered
+from flowguard.adapters.postgres.merging import AlreadyThereError, Piece, load, merge, remember_filtered
 from flowguard.adapters.postgres.positions import claim, move
 from flowguard.adapters.postgres.tables import BronzeTable, table_of
 from flowguard.domain.catalog import EventType
@@ -18,7 +16,6 @@ from flowguard.domain.ingestion import Assignment, Claim
 from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
 from flowguard.ports.sink import EventSink
 
-_LOCK_NOT_AVAILABLE: Final = "55P03"
 _MOST_CAUTION: Final = 64
 
 
@@ -50,7 +47,7 @@ class PostgresEventSink(EventSink):
                 return self._land(batch, pieces, direct=False)
             try:
                 return self._land(batch, pieces, direct=True)
-            except errors.UniqueViolation:
+            except AlreadyThereError:
                 return self._land(batch, pieces, direct=False)
 
     def check(self) -> None:
@@ -64,7 +61,7 @@ class PostgresEventSink(EventSink):
         self._database.close()
 
     def _land(self, batch: SinkBatch, pieces: Sequence[Piece], *, direct: bool) -> WriteReport:
-        """One transaction. Raises UniqueViolation where it goes `direct`, and something is there already."""
+        """One transaction. Raises AlreadyThereError where it goes `direct`, and something is there already."""
         merged: dict[str, Merged] = {}
         surprises = 0
         try:
