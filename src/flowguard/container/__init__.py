@@ -102,7 +102,7 @@ class Container(containers.DeclarativeContainer):
         providers.Selector(
             _sink_scheme,
             memory=providers.Factory(memory.sink, memory_warehouse),
-            sqlite=providers.Factory(sqlite.sink, _sink_url, catalog),
+            sqlite=providers.Factory(sqlite.sink, _sink_url, settings, catalog),
             postgresql=providers.Factory(postgres.sink, _sink_url, settings, catalog),
         ),
     )

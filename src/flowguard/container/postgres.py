@@ -35,7 +35,9 @@ def sink(url: str, settings: Settings, catalog: Catalog) -> EventSink:
     adapters()
     from flowguard.adapters.postgres import PostgresEventSink
 
-    return PostgresEventSink(url, catalog, timeout_s=settings.database_timeout_s)
+    return PostgresEventSink(
+        url, catalog, timeout_s=settings.database_timeout_s, schema_contract=settings.schema_contract
+    )
 
 
 def ledger(closing: ExitStack, url: str, settings: Settings) -> Ledger:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from flowguard.adapters.postgres import Part, PostgresDeadLetterQueue, PostgresEventSink, PostgresLedger, migrate
+from flowguard.domain.catalog import EventType, SchemaContract
 from tests.builders import CATALOG
 
 
@@ -37,6 +38,17 @@ class PostgresStorage:
         sink = PostgresEventSink(self.url, CATALOG, timeout_s=self.timeout_s)
         self._closers.append(sink.close)
         return sink
+
+    def sink_with(self, contract: SchemaContract) -> PostgresEventSink:
+        sink = PostgresEventSink(self.url, (), timeout_s=self.timeout_s, schema_contract=contract)
+        self._closers.append(sink.close)
+        return sink
+
+    def migrate(self, event_type: EventType) -> None:
+        migrate(self.url, [Part.WAREHOUSE], [event_type])
+
+    def drop_column(self, table: str, column: str) -> None:
+        self.execute(f'ALTER TABLE "{table}" DROP COLUMN "{column}"')
 
     def ledger(self) -> PostgresLedger:
         ledger = PostgresLedger(self.url, timeout_s=self.timeout_s)

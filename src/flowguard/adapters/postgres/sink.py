@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from flowguard.adapters.postgres.contracts import column_was_missing, contracts_on, require_evolvable
 from flowguard.adapters.postgres.copying import block_of, fault
 from flowguard.adapters.postgres.database import TIMEOUT_S, Database
 from flowguard.adapters.postgres.merging import AlreadyThereError, Piece, load, merge, remember_filtered
 from flowguard.adapters.postgres.positions import claim, move
-from flowguard.adapters.postgres.tables import BronzeTable, table_of
-from flowguard.domain.catalog import EventType
-from flowguard.domain.errors import PermanentError, RowFault, UnknownOutcomeError
+from flowguard.adapters.postgres.tables import BronzeTable, table_without
+from flowguard.domain.catalog import EventType, SchemaContract
+from flowguard.domain.contracts import Fitted
+from flowguard.domain.errors import ConfigurationError, PermanentError, RowFault, UnknownOutcomeError
 from flowguard.domain.ingestion import Assignment, Claim
 from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
 from flowguard.ports.sink import EventSink
@@ -27,8 +29,16 @@ class PostgresEventSink(EventSink):
     the more, the oftener that happens.
     """
 
-    def __init__(self, url: str, event_types: Iterable[EventType] = (), *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        event_types: Iterable[EventType] = (),
+        *,
+        timeout_s: float = TIMEOUT_S,
+        schema_contract: SchemaContract = SchemaContract.EVOLVE,
+    ) -> None:
         self._database = Database(url, timeout_s=timeout_s)
+        self._contracts = contracts_on(self._database, schema_contract)
         self._event_types = tuple(event_types)
         self._unsure: tuple[tuple[Move, ...], WriteReport] | None = None  # committed or not, nobody knows
         self._caution = 1
@@ -41,27 +51,41 @@ class PostgresEventSink(EventSink):
             return claim(connection, owner, assignments)
 
     def write(self, batch: SinkBatch) -> WriteReport:
-        pieces = _pieces(batch.rows)  # before the transaction: nobody waits for its locks meanwhile
-        with self._database.evicting():
-            if self._cautious:
-                return self._land(batch, pieces, direct=False)
-            try:
-                return self._land(batch, pieces, direct=True)
-            except AlreadyThereError:
-                return self._land(batch, pieces, direct=False)
+        try:
+            return self._write(batch)
+        except ConfigurationError as error:
+            if not (column_was_missing(error) and self._contracts.forget()):
+                raise
+            return self._write(batch)  # the table has changed since it was looked at
 
     def check(self) -> None:
         with self._database.transaction() as connection:
             connection.execute("SELECT 1 FROM fg_positions, fg_incarnations, fg_absorbed LIMIT 0")
-            for event_type in self._event_types:
-                table = table_of(event_type)
+        for event_type in self._event_types:
+            lacking = self._contracts.lacks(event_type)
+            if lacking and self._contracts.contract_of(event_type) is SchemaContract.EVOLVE:
+                require_evolvable(self._database, event_type, lacking)
+            table = table_without(event_type, lacking)
+            with self._database.transaction() as connection:
                 connection.execute(f"SELECT {table.names} FROM {table.name} LIMIT 0")
 
     def close(self) -> None:
         self._database.close()
 
-    def _land(self, batch: SinkBatch, pieces: Sequence[Piece], *, direct: bool) -> WriteReport:
+    def _write(self, batch: SinkBatch) -> WriteReport:
+        fitted = self._contracts.fit(batch)
+        pieces = _pieces(fitted)  # before the transaction: nobody waits for its locks meanwhile
+        with self._database.evicting():
+            try:
+                report = self._land(fitted, pieces, direct=not self._cautious)
+            except AlreadyThereError:
+                report = self._land(fitted, pieces, direct=False)
+        self._contracts.landed()
+        return report
+
+    def _land(self, fitted: Fitted, pieces: Sequence[Piece], *, direct: bool) -> WriteReport:
         """One transaction. Raises AlreadyThereError where it goes `direct`, and something is there already."""
+        batch = fitted.batch
         merged: dict[str, Merged] = {}
         surprises = 0
         try:
@@ -87,12 +111,12 @@ class PostgresEventSink(EventSink):
                 for filtered in batch.filtered:
                     remember_filtered(connection, filtered)
         except UnknownOutcomeError:
-            self._unsure = batch.moves, WriteReport(merged)
+            self._unsure = batch.moves, WriteReport(merged, fitted.told)
             raise
         self._unsure = None
         if not direct:
             self._learn(surprises)
-        return WriteReport(merged)
+        return WriteReport(merged, fitted.told)
 
     def _written_before(self, moves: tuple[Move, ...], stood: Sequence[int | None]) -> WriteReport | None:
         """What the write reported whose reply was lost, if these moves are its own, and have been made.
@@ -114,9 +138,10 @@ class PostgresEventSink(EventSink):
                 self._caution = max(1, self._caution // 2)
 
 
-def _pieces(batch: Sequence[Rows]) -> list[Piece]:
+def _pieces(fitted: Fitted) -> list[Piece]:
     """The rows as lines. Raises PermanentError that names those which have no text."""
-    tables = [table_of(rows.event_type) for rows in batch]
+    batch = fitted.batch.rows
+    tables = [table_without(rows.event_type, fitted.lacks(rows.event_type)) for rows in batch]
     try:
         return [
             Piece(table, [rows], [block_of(table.columns, rows.values)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -153,6 +153,13 @@ def table_of(event_type: EventType) -> BronzeTable:
             " 63 bytes; give it a shorter one"
         )
     return BronzeTable(event_type, columns)
+
+
+@lru_cache(maxsize=1_000)
+def table_without(event_type: EventType, lacking: frozenset[str]) -> BronzeTable:
+    """The same as `table_of`, of which these columns (in lower case) are not there yet."""
+    table = table_of(event_type)
+    return replace(table, columns=tuple(one for one in table.columns if one.name.lower() not in lacking))
 
 
 def _type_of(column: Column) -> TypeEngine[Any]:
