@@ -93,13 +93,26 @@ def test_columns_that_were_added_are_told_although_the_first_write_fails(storage
     assert write(sink, bookings(("u1", 3), first=1), None).told == ()
 
 
-def test_a_value_of_a_changed_type_costs_its_own_row(storage: PostgresStorage) -> None:
-    """The model says a number now, the table a text of before: what reads as such a value lands, the rest is named."""
+def test_a_column_of_another_type_is_for_a_person_to_mend_and_costs_no_row(storage: PostgresStorage) -> None:
     storage.migrate(GROWN)
-    storage.execute("ALTER TABLE bookings ALTER COLUMN nights TYPE boolean USING nights::int::boolean")
     sink = storage.sink_with(SchemaContract.EVOLVE)
-    with pytest.raises(PermanentError) as caught:
-        write(sink, bookings(("u0", 1), ("u1", 7)), None)
-    assert [one.offset for one in caught.value.rows] == [1]
-    with pytest.raises(ConfigurationError, match=r"column nights of table bookings is boolean.* a new name"):
+    ours = claim(sink)
+    write(sink, bookings(("u0", 1)), ours)
+    storage.execute("ALTER TABLE bookings ALTER COLUMN nights TYPE integer")
+    with pytest.raises(ConfigurationError, match="column nights of table bookings is integer, and bigint is needed"):
+        write(sink, bookings(("u1", 7), first=1), ours, 1)
+    storage.migrate(GROWN)
+    write(sink, bookings(("u1", 7), first=1), ours, 1)
+    assert stored(storage.ledger()) == [("u0", 1, None), ("u1", 7, None)]
+
+
+def test_a_type_that_cannot_hold_the_same_is_refused_by_the_migration(storage: PostgresStorage) -> None:
+    storage.migrate(GROWN)
+    storage.execute("ALTER TABLE bookings ALTER COLUMN nights TYPE numeric(9, 2)")
+    with pytest.raises(ConfigurationError, match=r"nights of table bookings is numeric\(9,2\), .* a new name"):
+        storage.migrate(GROWN)
+    storage.execute("ALTER TABLE bookings DROP nights, ALTER COLUMN schema_version TYPE text")
+    with pytest.raises(
+        ConfigurationError, match=r"schema_version of table bookings is text, .* rename the one that is there"
+    ):
         storage.migrate(GROWN)

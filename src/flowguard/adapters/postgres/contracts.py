@@ -15,7 +15,7 @@ from flowguard.domain.contracts import SchemaContracts
 from flowguard.domain.errors import ConfigurationError
 
 _COLUMNS: Final = """
-    SELECT lower(attname) FROM pg_attribute
+    SELECT lower(attname), format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
 """
 _OWNED: Final = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)"
@@ -34,14 +34,17 @@ def require_evolvable(database: Database, event_type: EventType, missing: Collec
         raise _forbidden(database, event_type, missing)
 
 
-def column_was_missing(error: BaseException) -> bool:
-    """Whether the server did not know a column."""
-    return isinstance(error.__cause__, errors.UndefinedColumn)
+def table_was_changed(error: BaseException) -> bool:
+    """Whether the server did not know a column, or knew it by another type."""
+    return isinstance(error.__cause__, errors.UndefinedColumn | errors.InvalidBinaryRepresentation)
 
 
-def _columns(database: Database, event_type: EventType) -> set[str]:
+def _columns(database: Database, event_type: EventType) -> Collection[str]:
     with database.transaction() as connection:
-        return {name for (name,) in connection.execute(_COLUMNS, [quoted(event_type.table)])}
+        found = dict(connection.execute(_COLUMNS, [quoted(event_type.table)]).fetchall())
+    # A type that is not the model's is no row's fault.
+    table_of(event_type).require_types(found)
+    return found.keys()
 
 
 def _add(database: Database, event_type: EventType, missing: Collection[str]) -> None:

@@ -61,17 +61,19 @@ def migrate(
     """
     target = url_of(url)
     engine = engine_of(target, timeout_s, statement_timeout_s=_HOURS_S)
-    with mapped(named(target)), closing(engine.connect()) as connection, connection.begin():
-        if not dry_run:
-            connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-            _BOOKKEEPING.create(connection, checkfirst=True)
-        steps = list(_steps(connection, parts, list(event_types)))
-        if not dry_run:
-            for step in steps:
-                _apply(connection, step)
-    engine.dispose()
-    return steps
+    try:
+        with mapped(named(target)), closing(engine.connect()) as connection, connection.begin():
+            if not dry_run:
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+                _BOOKKEEPING.create(connection, checkfirst=True)
+            steps = list(_steps(connection, parts, list(event_types)))
+            if not dry_run:
+                for step in steps:
+                    _apply(connection, step)
+            return steps
+    finally:
+        engine.dispose()
 
 
 def migrations_of(part: Part) -> list[Migration]:
@@ -88,12 +90,14 @@ def columns_in(connection: Connection, table: str) -> dict[str, FoundColumn]:
     found = connection.execute(
         text(
             "SELECT lower(attname), format_type(atttypid, atttypmod),"
-            " attnotnull AND NOT atthasdef AND attidentity = '' FROM pg_attribute"
+            " attnotnull AND NOT atthasdef AND attidentity = '', EXISTS ("
+            " SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indpred IS NULL AND indexprs IS NULL"
+            " AND indnkeyatts = 1 AND indkey[0] = attnum) FROM pg_attribute"
             " WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
         ),
         {"name": quoted(table)},
     )
-    return {name: FoundColumn(kind, required) for name, kind, required in found}
+    return {name: FoundColumn(*rest) for name, *rest in found}
 
 
 def _sql_folder() -> Traversable:

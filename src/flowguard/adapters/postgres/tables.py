@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from sqlalchemy import BigInteger, Boolean, Double, Integer, MetaData, Numeric, Table, Text, UniqueConstraint
 from sqlalchemy import Column as SqlColumn
@@ -29,18 +31,26 @@ _TYPES: Final[dict[Kind, TypeEngine[Any]]] = {
     Kind.TIMESTAMP: postgresql.TIMESTAMP(timezone=True),
     Kind.JSON: postgresql.JSON(),  # kept as it was sent; jsonb would cost more than everything else
 }
+_SENT_AS: Final = {
+    "json": "text",  # the same bytes, and the driver need not make JSON of it
+    "timestamp with time zone": "timestamptz",
+    "double precision": "float8",
+    "integer": "int4",
+    "bigint": "int8",
+    "boolean": "bool",
+}
 _NARROW: Final = {"schema_version", "source_incarnation", "source_partition"}
 """Of the metadata, these never grow past 32 bits."""
-_TAKEN_AS: Final[dict[Kind, frozenset[str]]] = {
-    Kind.TEXT: frozenset({"text", "character varying", "character"}),
-    Kind.INTEGER: frozenset({"bigint", "integer", "numeric"}),
-    Kind.REAL: frozenset({"double precision", "numeric"}),
-    Kind.DECIMAL: frozenset({"numeric"}),
-    Kind.BOOLEAN: frozenset({"boolean"}),
-    Kind.TIMESTAMP: frozenset({"timestamp with time zone", "timestamp without time zone"}),
-    Kind.JSON: frozenset({"json", "jsonb", "text"}),
+_CONVERTED: Final[dict[Kind, Mapping[str, str]]] = {
+    Kind.TEXT: {"character varying": "", "character": ""},
+    Kind.INTEGER: {"bigint": "", "integer": "", "smallint": ""},
+    Kind.REAL: {"real": ""},
+    Kind.DECIMAL: {"numeric": "", "bigint": "", "integer": ""},
+    Kind.BOOLEAN: {},
+    Kind.TIMESTAMP: {"timestamp without time zone": "{} AT TIME ZONE 'UTC'"},
+    Kind.JSON: {"jsonb": "", "text": "{}::json"},
 }
-"""Types that an older table may have for a column, and that hold the same."""
+"""Types of older tables (without their length) whose values ours can hold, and how they are converted."""
 _RESERVED: Final = ("fg_", "pg_")
 
 
@@ -51,10 +61,14 @@ def quoted(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FoundColumn:
-    """A column as the database has it. `required`: a row needs a value for it."""
+    """A column as the database has it.
+
+    `required`: a row needs a value for it. `unique`: a constraint sees to it that no value comes twice.
+    """
 
     type: str
     required: bool
+    unique: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +83,28 @@ class BronzeTable:
         """As an SQL identifier."""
         return quoted(self.event_type.table)
 
-    @property
+    @cached_property
+    def types(self) -> list[str]:
+        """What the values of its columns are sent as."""
+        return [_SENT_AS.get(sql_type := self._sql_type(column).lower(), sql_type) for column in self.columns]
+
+    @cached_property
     def names(self) -> str:
         """The columns, as SQL identifiers."""
         return ", ".join(quoted(column.name.lower()) for column in self.columns)
+
+    @property
+    def stage(self) -> str:
+        """The temporary table for rows that may be there already: one for each shape of each table."""
+        return f"fg_stage_{crc32(f'{self.name}({self.stage_columns})'.encode()):08x}"
+
+    @cached_property
+    def stage_columns(self) -> str:
+        """As they are sent, which an older table may have otherwise."""
+        return ", ".join(
+            f"{quoted(column.name.lower())} {self._sql_type(column)}{' NOT NULL' if column.required else ''}"
+            for column in self.columns
+        )
 
     def definition(self) -> list[str]:
         """The statements that make it."""
@@ -86,32 +118,52 @@ class BronzeTable:
     def additions(self, found: Mapping[str, FoundColumn]) -> list[str]:
         """The statements that bring a table with these columns up to date.
 
-        Its rows stay. Metadata that it lacks is unknown (null) for them, and known for every new row. A column that is
-        not ours may be empty from then on. Raises ConfigurationError where a column has a type that cannot hold ours.
+        Its rows stay. Metadata that it lacks is unknown (null) for them, and known for every new row. What our rows
+        leave empty may be empty from then on. Raises ConfigurationError where a column has a type that cannot become
+        ours.
         """
-        statements = []
-        known = {column.name.lower(): column for column in self.columns}
-        for name, column in known.items():
-            there = found.get(name)
-            if there is None:
-                statements.append(f"ALTER TABLE {self.name} ADD COLUMN {quoted(name)} {self._sql_type(column)}")
-            elif there.type.split("(")[0] not in _TAKEN_AS[column.kind]:
-                raise ConfigurationError(
-                    f"column {name} of table {self.event_type.table} is {there.type}, and the model of"
-                    f" {self.event_type.name} now says {self._sql_type(column)}: give the changed field a new name"
-                )
-        statements += [
-            f"ALTER TABLE {self.name} ALTER COLUMN {quoted(name)} DROP NOT NULL"
+        ours = {column.name.lower(): column for column in self.columns}
+        actions = []
+        for name, column in ours.items():
+            if name not in found:
+                actions.append(f"ADD COLUMN {quoted(name)} {self._sql_type(column)}")
+            elif found[name].type != self._sql_type(column).lower():
+                actions.append(self._converted(column, found[name].type))
+        actions += [
+            f"ALTER COLUMN {quoted(name)} DROP NOT NULL"
             for name, there in found.items()
-            if there.required and name not in known
+            if there.required and not (name in ours and ours[name].required)
         ]
-        if "ingestion_id" not in found:  # a bronze table of before there was metadata
-            statements += [
-                f"ALTER TABLE {self.name} ADD UNIQUE (ingestion_id)",
-                f"ALTER TABLE {self.name} ADD UNIQUE (producer_service, event_id)",
-                self._source_index(),
-            ]
-        return statements
+        if "ingestion_id" not in found or not found["ingestion_id"].unique:
+            actions.append("ADD UNIQUE (ingestion_id)")
+        if "event_id" not in found:
+            actions.append("ADD UNIQUE (producer_service, event_id)")
+        index = [self._source_index()] if "source_offset" not in found else []
+        return [*(f"ALTER TABLE {self.name} {action}" for action in actions), *index]
+
+    def require_types(self, found: Mapping[str, str]) -> None:
+        """Raise ConfigurationError where a column of the table, by name in lower case, has another type than ours."""
+        for column in self.columns:
+            there, ours = found.get(column.name.lower()), self._sql_type(column).lower()
+            if there is not None and there != ours:
+                raise ConfigurationError(
+                    f"column {column.name.lower()} of table {self.event_type.table} is {there}, and {ours} is needed:"
+                    " run `flowguard migrate`, which converts it, or says why it cannot"
+                )
+
+    def _converted(self, column: Column, there: str) -> str:
+        name, ours = quoted(column.name.lower()), self._sql_type(column)
+        # timestamp(3) without time zone -> timestamp without time zone
+        using = _CONVERTED[column.kind].get(re.sub(r"\(.*?\)", "", there))
+        if using is None:
+            who, mend = f"the model of {self.event_type.name} now says", "give the changed field a new name"
+            if column in METADATA:
+                who, mend = "FlowGuard's own is", "rename the one that is there"
+            raise ConfigurationError(
+                f"column {column.name.lower()} of table {self.event_type.table} is {there}, and {who} {ours}, which does"
+                f" not hold the same: {mend}"
+            )
+        return f"ALTER COLUMN {name} TYPE {ours}{f' USING {using.format(name)}' if using else ''}"
 
     def add_column(self, name: str) -> str:
         """The statement that adds one column of the model, harmless where it is there already."""
@@ -122,10 +174,9 @@ class BronzeTable:
         return str(_type_of(column).compile(dialect=_DIALECT))
 
     def _source_index(self) -> str:
+        """For people who look for a range of offsets. A b-tree would be a third of what a row costs (ADR 10)."""
         index = quoted(f"fg_{self.event_type.table}_source")
-        return (
-            f"CREATE INDEX {index} ON {self.name} (source_topic, source_incarnation, source_partition, source_offset)"
-        )
+        return f"CREATE INDEX {index} ON {self.name} USING brin (source_partition, source_offset)"
 
     def loaded(self, row: Sequence[Any]) -> dict[str, object]:
         """A stored row by column name, in Python's own types."""
