@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryLog, MemoryWarehouse
     from flowguard.application.ingest import Ingestion
     from flowguard.application.publish import Publish
+    from flowguard.ports.backfill import Backfill
     from flowguard.ports.clock import Clock
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.event_log import EventLog
@@ -112,6 +113,13 @@ class Container(containers.DeclarativeContainer):
         sqlite=providers.Factory(sqlite.ledger, closing, _sink_url),
         postgresql=providers.Factory(postgres.ledger, closing, _sink_url, settings),
     )
+    backfill: providers.Provider[Backfill | None] = providers.Selector(
+        _sink_scheme,
+        memory=providers.Object(None),
+        sqlite=providers.Object(None),
+        postgresql=providers.Factory(postgres.backfill, closing, _sink_url, settings),
+    )
+    """None where each row has had its metadata from the start: FlowGuard alone makes such tables."""
     dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(
         closed_by,
         closing,

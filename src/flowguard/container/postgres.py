@@ -13,6 +13,7 @@ from flowguard.settings import Settings
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flowguard.ports.backfill import Backfill
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.ledger import Ledger
     from flowguard.ports.sink import EventSink
@@ -45,6 +46,13 @@ def ledger(closing: ExitStack, url: str, settings: Settings) -> Ledger:
     from flowguard.adapters.postgres import PostgresLedger
 
     return closed_by(closing, PostgresLedger(url, timeout_s=settings.database_timeout_s))  # no port has a close for it
+
+
+def backfill(closing: ExitStack, url: str, settings: Settings) -> Backfill:
+    adapters()
+    from flowguard.adapters.postgres import PostgresBackfill
+
+    return closed_by(closing, PostgresBackfill(url, timeout_s=settings.database_timeout_s))
 
 
 def dead_letters(url: str, settings: Settings) -> DeadLetterQueue:

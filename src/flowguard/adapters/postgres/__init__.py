@@ -1,5 +1,6 @@
 """PostgreSQL as the warehouse and the dead-letter queue."""
 
+from flowguard.adapters.postgres.backfill import PostgresBackfill
 from flowguard.adapters.postgres.database import named, url_of
 from flowguard.adapters.postgres.dead_letters import PostgresDeadLetterQueue
 from flowguard.adapters.postgres.ledger import PostgresLedger
@@ -10,6 +11,7 @@ from flowguard.domain.migrations import Migration
 __all__ = [
     "Migration",
     "Part",
+    "PostgresBackfill",
     "PostgresDeadLetterQueue",
     "PostgresEventSink",
     "PostgresLedger",

@@ -36,12 +36,13 @@ _TRANSIENT: Final[dict[str, str]] = {
     "XX": "it reports an internal error",
 }
 _PERSON: Final[dict[str, str]] = {
-    "0A": "it cannot do this; PostgreSQL 13 or newer is needed",
+    "0A": "it cannot do this; is a view in the way? (PostgreSQL 13 or newer is needed)",
     "3D": "there is no such database; create it",
     "3F": "there is no such schema; create it",
     "42501": "permission is denied; grant what is missing to the user of the URL",
     "42P01": _MIGRATE,
     "42703": _MIGRATE,
+    "42P16": "our rows have no value for it: give the column a default, or the table another primary key",
     "42": _MIGRATE,
 }
 _PERMANENT: Final = ("21", "22", "23", "44", "54")

@@ -17,7 +17,7 @@ from flowguard.adapters.postgres.database import TIMEOUT_S, engine_of, named, ur
 from flowguard.adapters.postgres.errors import mapped
 from flowguard.adapters.postgres.tables import FoundColumn, quoted, table_of
 from flowguard.domain.catalog import EventType
-from flowguard.domain.errors import ConfigurationError
+from flowguard.domain.errors import ConfigurationError, PermanentError
 from flowguard.domain.migrations import Migration, numbered, pending
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def migrate(
                 for step in steps:
                     _apply(connection, step)
             return steps
+    except PermanentError as error:  # a constraint or a type that rows of an older table do not keep
+        raise ConfigurationError(f"{named(target)}: {error}: mend these rows, and migrate again") from error
     finally:
         engine.dispose()
 

@@ -160,8 +160,8 @@ class BronzeTable:
             if column in METADATA:
                 who, mend = "FlowGuard's own is", "rename the one that is there"
             raise ConfigurationError(
-                f"column {column.name.lower()} of table {self.event_type.table} is {there}, and {who} {ours}, which does"
-                f" not hold the same: {mend}"
+                f"column {column.name.lower()} of table {self.event_type.table} is {there}, and {who} {ours}, which"
+                f" does not hold the same: {mend}"
             )
         return f"ALTER COLUMN {name} TYPE {ours}{f' USING {using.format(name)}' if using else ''}"
 
