@@ -114,7 +114,8 @@ def test_a_complete_table_is_looked_at_once_and_its_batch_left_alone() -> None:
 def test_a_table_that_lacks_columns_is_looked_at_until_somebody_migrates() -> None:
     tables = Tables({"things": {"name"}})
     ours = contracts(tables, SchemaContract.DISCARD_VALUE)
-    assert ours.fit(BATCH).lacks(THINGS) == {"size", "colour"}
+    for _ in range(2):
+        assert ours.fit(BATCH).lacks(THINGS) == {"size", "colour"}
     tables.columns["things"] = ALL
     assert ours.fit(BATCH).batch is BATCH
 

@@ -130,11 +130,17 @@ def test_freeze(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [SchemaContract.DISCARD_VALUE], indirect=True)
-def test_discard_value(pipeline: Pipeline) -> None:
+def test_discard_value_and_filling_the_column_from_the_payload(pipeline: Pipeline, storage: PostgresStorage) -> None:
     assert pipeline.run() == StreamAudit(logged=4, landed=4)
     assert pipeline.happenings.of(ValuesDiscarded) == [ValuesDiscarded("bookings", ("hotel", "nights"), 2)]
     (row,) = pipeline.ledger.recent(OLD, 1, {"user_id": "u1"})
     assert row["payload"] == '{"user_id": "u1", "Nights": 3}'
+    storage.migrate(GROWN)
+    storage.execute(
+        "UPDATE bookings SET nights = (payload->>'Nights')::bigint"
+        " WHERE nights IS NULL AND payload->>'Nights' IS NOT NULL"
+    )
+    assert {one["nights"] for one in pipeline.ledger.recent(GROWN, 9)} == {None, 3}
 
 
 @pytest.mark.parametrize("pipeline", [SchemaContract.DISCARD_ROW], indirect=True)
