@@ -255,6 +255,20 @@ def durability() -> list[Variant]:
     ]
 
 
+CHOSEN = (
+    (INGESTION_KEY, EVENT_KEY, "INDEX USING brin (source_partition, source_offset)"),
+    dict.fromkeys(_TEXT_KEYS, _C),
+)
+"""Keys and types that docs/adr/0010 decides for."""
+
+
+def chosen() -> list[Variant]:
+    return [
+        Variant("baseline_write_row_text", Table("baseline_write_row_text"), row_by_row),
+        Variant("chosen_write_row_binary", Table("chosen_write_row_binary", *CHOSEN), row_by_row_binary),
+    ]
+
+
 PARTS: dict[str, Callable[[], list[Variant]]] = {
     "payload": payload,
     "keys": keys,
@@ -263,4 +277,5 @@ PARTS: dict[str, Callable[[], list[Variant]]] = {
     "forms": forms,
     "staging": staging,
     "durability": durability,
+    "chosen": chosen,
 }
