@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
-from sqlalchemy import BigInteger, Boolean, Double, Integer, MetaData, Numeric, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Double, MetaData, Numeric, Table, Text, UniqueConstraint
 from sqlalchemy import Column as SqlColumn
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
@@ -40,8 +40,6 @@ _SENT_AS: Final[dict[Kind, str]] = {
     Kind.JSON: "text",  # the same bytes, and the driver need not make JSON of it
 }
 """The types of binary COPY."""
-_NARROW: Final = {"schema_version", "source_incarnation", "source_partition"}
-"""Of the metadata, these never grow past 32 bits."""
 _KEYS: Final = {"event_id", "source_topic", "producer_service", "ingestion_id"}
 """Compared byte by byte: with a language's collation, their indexes would cost half as much again (ADR 10)."""
 _TAKEN_AS: Final[dict[Kind, frozenset[str]]] = {
@@ -85,7 +83,7 @@ class BronzeTable:
     @cached_property
     def types(self) -> list[str]:
         """What the values of its columns are sent as."""
-        return ["int4" if column.name in _NARROW else _SENT_AS[column.kind] for column in self.columns]
+        return [_SENT_AS[column.kind] for column in self.columns]
 
     @cached_property
     def names(self) -> str:
@@ -186,6 +184,4 @@ def table_of(event_type: EventType) -> BronzeTable:
 
 
 def _type_of(column: Column) -> TypeEngine[Any]:
-    if column.name in _KEYS:
-        return Text(collation="C")
-    return Integer() if column.name in _NARROW else _TYPES[column.kind]
+    return Text(collation="C") if column.name in _KEYS else _TYPES[column.kind]
