@@ -17,6 +17,8 @@ _TAKEN = {"kafka": _LOGS}
 """Schemes beside the embedded ones, and the settings that take them."""
 _LATER = {"postgresql": _SINKS, "snowflake": _SINKS}
 """Schemes of later releases, and the settings that will take them."""
+_ORDERS = {"memory": "memory://", "postgresql": "postgresql://user@host:5432/database"}
+"""Where orders can live: it takes transactions that others can take part in."""
 _KNOWN = {"sqlite": "sqlite:///folder/file.db", "memory": "memory://", "kafka": "kafka://host:9092"}
 
 
@@ -36,6 +38,15 @@ def scheme_in_force(url: str, setting: str) -> str:
     if setting in _LATER.get(scheme, ()):
         raise ConfigurationError(f"{setting}: {scheme}:// comes with a later release of FlowGuard; use {known}")
     raise ConfigurationError(f"{setting}: nothing here speaks {scheme or url!r}://; use {known}")
+
+
+def order_scheme(url: str) -> str:
+    """The adapter that orders_url asks for. Raises ConfigurationError where there is none."""
+    scheme = scheme_of(url)
+    if scheme not in _ORDERS:
+        what = f"nothing here keeps orders in {scheme or url!r}://" if url else "it is empty"
+        raise ConfigurationError(f"orders_url: {what}; use {' or '.join(_ORDERS.values())} (FLOWGUARD_ORDERS_URL)")
+    return scheme
 
 
 def is_embedded(scheme: str) -> bool:

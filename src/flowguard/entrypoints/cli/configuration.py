@@ -89,6 +89,7 @@ def urls_of(settings: Settings) -> dict[str, str]:
         "log_url": settings.effective_log_url,
         "sink_url": settings.effective_sink_url,
         "dead_letter_url": settings.effective_dead_letter_url,
+        **({"orders_url": settings.orders_url} if settings.orders_url else {}),
     }
 
 
