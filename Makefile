@@ -20,7 +20,7 @@ STAMP_RUNTIME := $(VENV)/.stamp-runtime
 STAMP_DEV := $(VENV)/.stamp-dev
 STAMP_PROJECT := $(VENV)/.stamp-project
 
-.PHONY: help up kafka test check format bench lock install install-dev clean
+.PHONY: help up kafka postgres test check format bench lock install install-dev clean
 
 help: ## list these commands
 	@echo "FlowGuard:"
@@ -32,6 +32,9 @@ up: install ## install what running needs, then start the whole pipeline (Ctrl-C
 
 kafka: install ## a real Apache Kafka on this machine, for FLOWGUARD_LOG_URL (stop it: .venv/bin/flowguard dev kafka down)
 	@$(BIN)/flowguard dev kafka up $(ARGS)
+
+postgres: install ## a real PostgreSQL on this machine, for FLOWGUARD_SINK_URL (stop it: .venv/bin/flowguard dev postgres down)
+	@$(BIN)/flowguard dev postgres up $(ARGS)
 
 test: install-dev ## install what tests need, then run every test whose server is there or can be started (Kafka: Java 17)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
         description="dead letters on Kafka carry Spring's kafka_dlt-* headers too, beside Kafka Connect's",
     )
 
+    database_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        10.0, description="seconds of silence after which a database server is given up, and tried again"
+    )
+
     batch: BatchPolicy = Field(BatchPolicy(), description="when a batch is written")
     flow: FlowPolicy = Field(FlowPolicy(), description="how many bytes are held before reading pauses")
     retry: RetryPolicy = Field(RetryPolicy(), description="how long to hold before trying again")

@@ -18,8 +18,8 @@ from typing import Protocol
 
 import pytest
 
+from flowguard.entrypoints.dev.guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka import KafkaCluster, Security
-from flowguard.entrypoints.dev.kafka_guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka_program import KafkaProgram
 from flowguard.entrypoints.dev.unavailable import KafkaUnavailableError
 from tests.servers.kafka_security import SecuredKafka, make_certificates, security_by
@@ -70,7 +70,7 @@ def running_cluster(folder: Path, brokers: int, security: Security | None = None
     """Brokers of the caller's own, on free ports; skips the test where this machine cannot run Kafka."""
     require_kafka()
     cluster = KafkaCluster(folder, brokers, properties=SHORT_SESSIONS, security=security)
-    with ending_with_this_process(folder):
+    with ending_with_this_process(KafkaCluster, folder):
         cluster.start()
         yield cluster
 

@@ -13,13 +13,18 @@ from flowguard.settings import scheme_of
 EMBEDDED = ("sqlite", "memory")
 _LOGS = ("log_url", "dead_letter_url")
 _SINKS = ("sink_url", "dead_letter_url")
-_TAKEN = {"kafka": _LOGS}
+_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS}
 """Schemes beside the embedded ones, and the settings that take them."""
-_LATER = {"postgresql": _SINKS, "snowflake": _SINKS}
+_LATER = {"snowflake": _SINKS}
 """Schemes of later releases, and the settings that will take them."""
-_ORDERS = {"memory": "memory://", "postgresql": "postgresql://user@host:5432/database"}
-"""Where orders can live: it takes transactions that others can take part in."""
-_KNOWN = {"sqlite": "sqlite:///folder/file.db", "memory": "memory://", "kafka": "kafka://host:9092"}
+_KNOWN = {
+    "sqlite": "sqlite:///folder/file.db",
+    "memory": "memory://",
+    "kafka": "kafka://host:9092",
+    "postgresql": "postgresql://user@host:5432/database",
+}
+_ORDERS = ("memory", "postgresql")
+"""Where orders can live: in what has transactions that others can take part in."""
 
 
 class _Closeable(Protocol):
@@ -45,7 +50,9 @@ def order_scheme(url: str) -> str:
     scheme = scheme_of(url)
     if scheme not in _ORDERS:
         what = f"nothing here keeps orders in {scheme or url!r}://" if url else "it is empty"
-        raise ConfigurationError(f"orders_url: {what}; use {' or '.join(_ORDERS.values())} (FLOWGUARD_ORDERS_URL)")
+        raise ConfigurationError(
+            f"orders_url: {what}; use {' or '.join(_KNOWN[one] for one in _ORDERS)} (FLOWGUARD_ORDERS_URL)"
+        )
     return scheme
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowguard.container import kafka, sqlite
+from flowguard.container import kafka, postgres, sqlite
 from flowguard.domain.catalog import Catalog
 from flowguard.domain.errors import ConfigurationError, FlowGuardError
 from flowguard.settings import Settings
@@ -38,9 +38,10 @@ def log_lines() -> Telemetry:
     return LoggingTelemetry()
 
 
-def migrate(settings: Settings, catalog: Catalog, *, dry_run: bool = False) -> list[str]:
+def migrate(settings: Settings, catalog: Catalog, *, dry_run: bool = False, orders: bool = True) -> list[str]:
     return [
         *sqlite.migrate_files(settings, catalog, dry_run=dry_run),
+        *postgres.migrate_databases(settings, catalog, dry_run=dry_run, orders=orders),
         *kafka.make_dead_letter_topics(settings, catalog, dry_run=dry_run),
     ]
 

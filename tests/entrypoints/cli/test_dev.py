@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.entrypoints.dev.kafka_guard import ending_with_this_process
+from flowguard.entrypoints.dev.guard import ending_with_this_process
+from flowguard.entrypoints.dev.kafka import KafkaCluster
 from flowguard.entrypoints.dev.kafka_jars import OWN_JARS, cache_folder, read_lock
 from tests.entrypoints.cli.conftest import Cli
 from tests.entrypoints.dev.fakes import java_of, programs
@@ -27,7 +28,7 @@ def kafka_folder(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         monkeypatch.setenv(OWN_JARS, JARS)
     require_kafka()
     folder = here / "flowguard-data" / "kafka"
-    with ending_with_this_process(folder):
+    with ending_with_this_process(KafkaCluster, folder):
         yield folder
 
 

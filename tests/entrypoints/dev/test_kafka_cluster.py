@@ -18,8 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, by 
 
 from flowguard.domain.errors import ConfigurationError
 from flowguard.entrypoints.dev.free_ports import some_free
+from flowguard.entrypoints.dev.guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka import KafkaCluster, KafkaStartError
-from flowguard.entrypoints.dev.kafka_guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka_layout import Layout, choose_ports
 from flowguard.entrypoints.dev.kafka_probe import ask
 from tests.servers.kafka import require_kafka
@@ -33,7 +33,7 @@ def cluster(tmp_path: Path) -> Iterator[KafkaCluster]:
     """One broker, not started. After a kill it comes back when its session has ended, here sooner than by default."""
     require_kafka()
     folder = tmp_path / "kafka"
-    with ending_with_this_process(folder):
+    with ending_with_this_process(KafkaCluster, folder):
         yield KafkaCluster(folder, properties=SHORT_SESSION)
 
 

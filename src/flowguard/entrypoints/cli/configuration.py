@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 TOML = "flowguard.toml"
 PREFIX = "FLOWGUARD_"
 NO_SETTINGS = frozenset(
-    f"FLOWGUARD_{name}" for name in ("TRACEBACK", "REQUIRE", "WORKER", "KAFKA_JARS", "TEST_KAFKA_URL")
+    f"FLOWGUARD_{name}"
+    for name in ("TRACEBACK", "REQUIRE", "WORKER", "KAFKA_JARS", "POSTGRES_BIN", "TEST_KAFKA_URL", "TEST_POSTGRES_URL")
 )
 """Variables with our prefix that are none: for bugs, workers, `flowguard dev`, and the project's own tests."""
 
@@ -48,6 +49,11 @@ def settings_of(flags: Flags) -> Settings:
         raise ConfigurationError(f'{error} (write JSON, for example ["https://shop.example"])') from error
     except OSError as error:
         raise ConfigurationError(f"{TOML} cannot be read: {error.strerror}") from error
+
+
+def folder_for(server: str, data_dir: Path | None) -> Path:
+    """Where `flowguard dev` keeps this server. Raises ConfigurationError."""
+    return (settings_of({"data_dir": data_dir}).data_dir / server).absolute()
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def up(
         start_logging(verbose=verbose)
         from flowguard.entrypoints.consumer import Consumer
 
-        container.migrate()
+        _migrate(container)
         _prepare_log(container)
         beside = {"consumer": Consumer(container.ingestion), **_relay(container)}
         server = _server(container, beside)
@@ -130,6 +130,17 @@ def _supervise(workers: int, container: Container, flags: Sequence[str]) -> None
 def _flags(*, data_dir: Path | None, verbose: bool) -> list[str]:
     """Those of `consume` that its workers get too."""
     return [*(["--data-dir", str(data_dir)] if data_dir is not None else []), *(["--verbose"] if verbose else [])]
+
+
+def _migrate(container: Container) -> None:
+    """Bring all up to date. Without the database of orders, events are taken all the same."""
+    try:
+        container.migrate()
+    except TransientError as error:
+        if not container.settings().orders_url:
+            raise
+        container.migrate(orders=False)
+        _log.warning("the database of orders is away: %s; `flowguard migrate` makes its tables, if they are new", error)
 
 
 def _prepare_log(container: Container) -> None:

@@ -1,1 +1,1 @@
-"""What runs beside FlowGuard at a developer's desk and in tests: a real Apache Kafka, on this machine."""
+"""What runs beside FlowGuard at a developer's desk and in tests: real Apache Kafka and PostgreSQL, on this machine."""

@@ -15,6 +15,14 @@ _POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Numbers of a user and a group of the system."""
+
+    user: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """One program in a folder of its own.
 
@@ -45,13 +53,27 @@ class Daemon:
             os.waitpid(pid, os.WNOHANG)
         return pid if self.mark in _command_line(pid) else None
 
-    def start(self, command: Sequence[str]) -> None:
-        """Returns at once."""
+    @property
+    def children(self) -> list[int]:
+        """The pids of the processes that it has started and that are still there."""
+        return [] if (pid := self.pid) is None else _children(pid)
+
+    def start(self, command: Sequence[str], account: Account | None = None, keep_open: Sequence[int] = ()) -> None:
+        """As this user, or `account`, with these files open. Returns at once."""
         with suppress(FileNotFoundError):
             self.log.replace(self.log.with_name("server.log.before"))
         with self.log.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603  # our own command
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self.folder
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
+                user=account.user if account else None,
+                group=account.group if account else None,
+                extra_groups=[] if account else None,
+                pass_fds=keep_open,
             )
         while not _command_line(process.pid) and process.poll() is None:
             time.sleep(_POLL_S)  # for a moment after the start, the system has no command line to show
@@ -66,9 +88,13 @@ class Daemon:
                 os.kill(pid, number)
 
     def kill(self) -> None:
-        """End it, and return when it is gone."""
-        self.send(signal.SIGKILL)
-        while self.pid is not None:
+        """End it and its children, and return when they are gone."""
+        self.send(signal.SIGSTOP)  # no more children
+        family = [*self.children, *filter(None, [self.pid])]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while self.pid is not None or any(map(_command_line, family)):
             time.sleep(_POLL_S)
 
     def ended(self, deadline: float) -> bool:
@@ -105,3 +131,18 @@ def _command_line(pid: int) -> str:
         text=True,
     )
     return done.stdout
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # gone meanwhile
+            # The name, in parentheses, may hold anything; after it: state, parent.
+            state, parent = stat.read_text("ascii", errors="replace").rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(stat.parent.name))
+    if not Path("/proc/self").exists():
+        done = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=False, text=True)  # noqa: S607
+        pairs = (line.split() for line in done.stdout.splitlines())
+        found = [int(child) for child, parent in pairs if int(parent) == pid]
+    return found

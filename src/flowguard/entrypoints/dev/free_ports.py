@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import socket
 
+from flowguard.domain.errors import ConfigurationError
+
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
@@ -16,6 +18,12 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def require_free(host: str, port: int) -> None:
+    """Raises ConfigurationError where the port is taken."""
+    if not is_free(host, port):
+        raise ConfigurationError(f"port {port} is taken: stop what listens there, or choose another by --port (0: any)")
 
 
 def some_free(host: str) -> int:

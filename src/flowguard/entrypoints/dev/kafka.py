@@ -14,7 +14,6 @@ pid and log. A cluster that runs can be met from another process, by the same fo
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,12 +25,10 @@ from typing import Self
 from flowguard.domain.errors import ConfigurationError, TransientError
 from flowguard.entrypoints.dev import kafka_probe
 from flowguard.entrypoints.dev.daemon import Daemon
+from flowguard.entrypoints.dev.folder_lock import alone_in
 from flowguard.entrypoints.dev.kafka_layout import Layout, choose_ports
 from flowguard.entrypoints.dev.kafka_program import KafkaProgram, keep_archive
 from flowguard.entrypoints.dev.kafka_properties import CLIENTS, HOST, node_properties
-
-if sys.platform != "win32":
-    import fcntl
 
 READY_S = 120.0
 STOP_S = 15.0
@@ -267,14 +264,7 @@ class KafkaCluster:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One command at a time starts or stops the cluster of a folder: another one waits."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("a", encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"{self.folder} cannot be written: {error.strerror}; choose another") from error
-        with lock:
-            if sys.platform != "win32":
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone_in(self.folder):
             self._layout = Layout.read(self.folder)
             yield
 

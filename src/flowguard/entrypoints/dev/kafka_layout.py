@@ -68,11 +68,9 @@ def choose_ports(brokers: int, before: Layout | None, first: int | None, listene
         for node in nodes:
             asked = first + node - 1 if first and listener == CLIENTS else None
             port = asked or (before.ports.get(listener, {}).get(node) if before else None)
-            if port is not None and not free_ports.is_free(HOST, port):
-                if listener == CLIENTS:
-                    raise ConfigurationError(
-                        f"port {port} is taken: stop what listens there, or choose another by --port (0: any)"
-                    )
+            if port is not None and listener == CLIENTS:
+                free_ports.require_free(HOST, port)
+            elif port is not None and not free_ports.is_free(HOST, port):
                 port = None
             while port is None or port in taken:
                 port = free_ports.some_free(HOST)

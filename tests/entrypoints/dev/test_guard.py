@@ -17,10 +17,11 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from flowguard.entrypoints.dev.daemon import Daemon
-from flowguard.entrypoints.dev.kafka_guard import ending_with_this_process
+from flowguard.entrypoints.dev.guard import ending_with_this_process
+from flowguard.entrypoints.dev.kafka import KafkaCluster
 
 folder = Path(sys.argv[1])
-with ending_with_this_process(folder):
+with ending_with_this_process(KafkaCluster, folder):
     home = folder / "node-1"
     home.mkdir()
     mark = str(home / "server.properties")

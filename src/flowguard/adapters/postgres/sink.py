@@ -1,0 +1,149 @@
+"""Landing rows in PostgreSQL: rows, duplicates and positions in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from flowguard.adapters.postgres.copying import block_of, fault
+from flowguard.adapters.postgres.database import TIMEOUT_S, Database
+from flowguard.adapters.postgres.merging import AlreadyThereError, Piece, load, merge, remember_filtered
+from flowguard.adapters.postgres.positions import claim, move
+from flowguard.adapters.postgres.tables import BronzeTable, table_of
+from flowguard.domain.catalog import EventType
+from flowguard.domain.errors import PermanentError, RowFault, UnknownOutcomeError
+from flowguard.domain.ingestion import Assignment, Claim
+from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
+from flowguard.ports.sink import EventSink
+
+_MOST_CAUTION: Final = 64
+
+
+class PostgresEventSink(EventSink):
+    """Writes to one database. `check` also looks at the tables of the event types that are given.
+
+    What is at the sink's position is new, and goes straight into its table by COPY. Where a row turns out to be there
+    all the same (an event that the log has twice), its batch goes by a staging table, and so do some batches after it:
+    the more, the oftener that happens.
+    """
+
+    def __init__(self, url: str, event_types: Iterable[EventType] = (), *, timeout_s: float = TIMEOUT_S) -> None:
+        self._database = Database(url, timeout_s=timeout_s)
+        self._event_types = tuple(event_types)
+        self._unsure: tuple[tuple[Move, ...], WriteReport] | None = None  # committed or not, nobody knows
+        self._caution = 1
+        self._cautious = 0  # so many batches more go by the staging table
+
+    def claim(self, owner: str, assignments: Sequence[Assignment]) -> Sequence[Claim]:
+        if not assignments:
+            return ()
+        with self._database.evicting(), self._database.transaction() as connection:
+            return claim(connection, owner, assignments)
+
+    def write(self, batch: SinkBatch) -> WriteReport:
+        pieces = _pieces(batch.rows)  # before the transaction: nobody waits for its locks meanwhile
+        with self._database.evicting():
+            if self._cautious:
+                return self._land(batch, pieces, direct=False)
+            try:
+                return self._land(batch, pieces, direct=True)
+            except AlreadyThereError:
+                return self._land(batch, pieces, direct=False)
+
+    def check(self) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("SELECT 1 FROM fg_positions, fg_incarnations, fg_absorbed LIMIT 0")
+            for event_type in self._event_types:
+                table = table_of(event_type)
+                connection.execute(f"SELECT {table.names} FROM {table.name} LIMIT 0")
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _land(self, batch: SinkBatch, pieces: Sequence[Piece], *, direct: bool) -> WriteReport:
+        """One transaction. Raises AlreadyThereError where it goes `direct`, and something is there already."""
+        merged: dict[str, Merged] = {}
+        surprises = 0
+        try:
+            with self._database.transaction() as connection:
+                stood = move(connection, batch.moves)
+                if (report := self._written_before(batch.moves, stood)) is not None:
+                    return report
+                new = {
+                    (one.claim.partition, one.claim.incarnation)
+                    for one, at in zip(batch.moves, stood, strict=True)
+                    if at == one.expected
+                }
+                for piece in _joined(piece for piece in pieces if piece.place in new):
+                    if direct:
+                        load(connection, piece, piece.table.name, self._database.progress)
+                        _add(merged, piece, Merged(len(piece), 0))
+                    else:
+                        result = merge(connection, piece, self._database.progress)
+                        surprises += result.duplicates
+                        _add(merged, piece, result)
+                for piece in _joined(piece for piece in pieces if piece.place not in new):
+                    _add(merged, piece, merge(connection, piece, self._database.progress))
+                for filtered in batch.filtered:
+                    remember_filtered(connection, filtered)
+        except UnknownOutcomeError:
+            self._unsure = batch.moves, WriteReport(merged)
+            raise
+        self._unsure = None
+        if not direct:
+            self._learn(surprises)
+        return WriteReport(merged)
+
+    def _written_before(self, moves: tuple[Move, ...], stood: Sequence[int | None]) -> WriteReport | None:
+        """What the write reported whose reply was lost, if these moves are its own, and have been made.
+
+        Nobody else makes them: that takes our epochs.
+        """
+        if self._unsure is None or self._unsure[0] != moves:
+            return None
+        made = all(one.next_offset == at != one.expected for one, at in zip(moves, stood, strict=True))
+        return self._unsure[1] if moves and made else None
+
+    def _learn(self, surprises: int) -> None:
+        if surprises:
+            self._caution = min(2 * self._caution, _MOST_CAUTION)
+            self._cautious = self._caution
+        elif self._cautious:
+            self._cautious -= 1
+            if not self._cautious:
+                self._caution = max(1, self._caution // 2)
+
+
+def _pieces(batch: Sequence[Rows]) -> list[Piece]:
+    """The rows as lines. Raises PermanentError that names those which have no text."""
+    tables = [table_of(rows.event_type) for rows in batch]
+    try:
+        return [
+            Piece(table, [rows], [block_of(table.columns, rows.values)])
+            for table, rows in zip(tables, batch, strict=True)
+        ]
+    except (OverflowError, ValueError) as error:
+        faults = [
+            RowFault(rows.partition, offset, f"{column.name}: {why}")
+            for table, rows in zip(tables, batch, strict=True)
+            for offset, row in zip(rows.offsets, rows.values, strict=True)
+            for column, value in zip(table.columns, row, strict=True)
+            if (why := fault(column, value))
+        ]
+        raise PermanentError(faults[0].error if faults else str(error), faults) from error
+
+
+def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """One piece a table."""
+    together: dict[BronzeTable, tuple[list[Rows], list[bytes]]] = {}
+    for piece in pieces:
+        rows, blocks = together.setdefault(piece.table, ([], []))
+        rows += piece.rows
+        blocks += piece.blocks
+    return [Piece(table, rows, blocks) for table, (rows, blocks) in together.items()]
+
+
+def _add(merged: dict[str, Merged], piece: Piece, more: Merged) -> None:
+    name = piece.table.event_type.name
+    before = merged.get(name, Merged(0, 0))
+    merged[name] = Merged(before.inserted + more.inserted, before.duplicates + more.duplicates)
