@@ -58,8 +58,7 @@ def put(into: Transaction, message: OutboxMessage) -> None:
         raise ConfigurationError("a connection of asyncio has to be awaited: `await outbox.add_async(connection, ...)`")
     else:
         raise ConfigurationError(
-            f"the outbox cannot write into a {type(into).__name__}: give a connection or a session of SQLAlchemy, inside"
-            " of your transaction"
+            f"the outbox cannot write into a {type(into).__name__}: give a connection or a session of SQLAlchemy"
         )
 
 
