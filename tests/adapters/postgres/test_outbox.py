@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from flowguard.adapters.postgres import Part, PostgresOrderRepository, PostgresOutbox, migrate
+from flowguard.adapters.postgres import outbox as outbox_adapter
 from flowguard.adapters.postgres.outbox import encoded
 from flowguard.domain.errors import ConfigurationError, FlowGuardError, TransientError
 from flowguard.domain.telemetry import AttemptFailed, OutboxLeadChanged
@@ -136,6 +137,23 @@ def test_a_relay_whose_connection_is_lost_while_it_listens_goes_on(
     wait_until(lambda: len(relays.telemetry.of(AttemptFailed)) >= 1, "it noticed")
     place(orders, ["last"])
     wait_until(lambda: relays.first_seen == ["0", "1", "2", "last"], "the last one is in the log")
+
+
+def test_a_leader_that_was_frozen_loses_the_lead_and_may_still_mark(
+    url: str, orders: PostgresOrderRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_adapter, "_FROZEN_S", 1)
+    place(orders, "ab")
+    frozen, other = PostgresOutbox(url), PostgresOutbox(url)
+    first = frozen.take(1)
+    assert first is not None
+    assert other.take(1) is None
+    wait_until(lambda: other.take(1) is not None, "the other one has the lead")
+    frozen.mark_sent([first[0].id], NOW)
+    assert frozen.take(1) is None
+    assert taken(other) == ["b"]
+    frozen.close()
+    other.close()
 
 
 def test_news_wake_it_long_before_it_would_ask_again(url: str, orders: PostgresOrderRepository) -> None:

@@ -24,6 +24,18 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 _LEAD: Final = "(26215::bigint << 32) | 'fg_outbox'::regclass::oid::bigint"
 """The advisory lock of this table ("fg", its oid): outboxes in other schemas have relays of their own."""
 
+_FROZEN_S: Final = 30
+"""A leader that says nothing for so long has lost the lead; a live one speaks every second."""
+
+# Without these, the session (and the lead) of a machine that vanished would live on for hours, and that of a process
+# that was frozen for ever. PostgreSQL 13 has no idle_session_timeout.
+_MORTAL: Final = """
+    SELECT set_config(settings.name, wanted.value, false) FROM pg_settings AS settings JOIN (VALUES
+      ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),
+      ('idle_session_timeout', %s::text)
+    ) AS wanted (name, value) USING (name)
+"""
+
 # The first one whatever its size, and what fits behind it.
 _TAKE: Final = """
     SELECT id, event_id, topic, key, value, headers FROM (
@@ -54,6 +66,7 @@ class PostgresOutbox(Outbox):
                 self._leading = None
                 if connection.execute(f"SELECT pg_try_advisory_lock({_LEAD})").fetchone() != (True,):
                     return None
+                connection.execute(_MORTAL, [f"{_FROZEN_S}s"])
                 connection.execute("LISTEN fg_outbox")
             rows = connection.execute(_TAKE, [limit, _MOST_BYTES]).fetchall()
         self._leading = connection  # not before the commit: only then does it listen
