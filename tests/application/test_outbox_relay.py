@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -157,7 +157,7 @@ def test_an_unknown_outcome_is_published_again_behind_the_first(line: Line) -> N
 def test_an_outbox_that_is_away_is_tried_again(line: Line, method: str, error: Exception) -> None:
     line.counter.outbox.errors[method] = [error] * 3
     line.place("a", "b")
-    line.run_until(lambda: not line.counter.messages)
+    line.run_until(lambda: not line.counter.messages and not line.counter.outbox.errors[method], clean_up_s=0.0)
     assert line.logged() == ["e-a", "e-b"]
     assert len(line.telemetry.of(AttemptFailed)) == 3
 
@@ -231,15 +231,41 @@ def test_one_relay_moves_and_the_other_stands_by_and_takes_over(line: Line) -> N
     assert [one.leads for one in line.telemetry.of(OutboxLeadChanged)] == [False, True]
 
 
-def test_once_does_not_wait_for_another_relay_nor_for_an_outbox_that_is_away(line: Line) -> None:
+def test_once_does_not_wait_for_another_relay_nor_for_what_is_away(line: Line) -> None:
     other = MemoryOutbox(line.counter.hub)
     other.take(1)
     with pytest.raises(TransientError, match="another relay is at work"):
         line.once()
     other.close()
+    line.place("a")
     line.counter.outbox.errors["take"] = [TransientError("away")]
     with pytest.raises(TransientError, match="away"):
         line.once()
+    line.broken.errors[ORDERS.topic] = [TransientError("the log is away")]
+    with pytest.raises(TransientError, match="the log is away"):
+        line.once()
+    line.once()
+    assert line.logged() == ["e-a"]
+
+
+def test_a_relay_that_is_never_idle_cleans_up_all_the_same(line: Line) -> None:
+    line.place("old")
+    line.once()
+    hub = line.counter.hub
+    hub.sent[1] -= timedelta(days=2)
+    line.counter.outbox.inner = MemoryOutbox(hub)
+    line.broken.inner = MemoryEventPublisher(line.log)
+    line.place(*map(str, range(9)))
+    clean_up = line.counter.outbox.clean_up
+
+    def cleaning(sent_before: datetime, limit: int) -> int:
+        assert len(line.counter.messages) == 8
+        line.stop.set()
+        return clean_up(sent_before, limit)
+
+    line.counter.outbox.clean_up = cleaning  # type: ignore[method-assign]
+    line.relay(batch=1).run(line.stop)
+    assert 1 not in hub.messages
 
 
 def test_what_was_sent_is_cleaned_up_in_time_and_never_what_was_not(line: Line) -> None:

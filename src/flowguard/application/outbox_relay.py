@@ -75,42 +75,40 @@ class OutboxRelay:
     def run(self, stop: threading.Event, *, once: bool = False) -> None:
         """Until `stop` is set, then let go of everything. Raises ConfigurationError where the log refuses a message.
 
-        With `once`, until nothing waits any more; then whatever the outbox raises is raised, and TransientError where
-        another relay has the lead.
+        With `once`, until nothing waits any more; then nothing is tried again: TransientError is raised where outbox or
+        log are away, or another relay has the lead.
         """
         try:
             while not stop.is_set():
                 try:
-                    taken = self._take(once=once)
+                    busy = self._turn(once=once)
+                except _RefusedError:
+                    raise
                 except (TransientError, ConfigurationError) as error:
                     if once:
                         raise
                     self._hold(error, stop)
-                    continue
-                if once and not taken:
-                    return
-                self._relay(taken or (), stop)
+                else:
+                    self._attempts.succeeded(_WHAT)
+                    if once and not busy:
+                        return
         finally:
             self._close()
 
-    def _take(self, *, once: bool) -> Sequence[Waiting] | None:
-        """What waits now. Where there is nothing, or another relay has the lead, this waits for news, and cleans up."""
-        self._mark()
+    def _turn(self, *, once: bool) -> bool:
+        """Move what waits now, and clean up. Where there is nothing to do, wait for news; then False."""
+        self._mark()  # what could not be marked in the turn before
         taken = self._ports.outbox.take(self._pace.batch)
         self._tell_lead(taken is not None)
         if taken is None and once:
             raise TransientError("another relay is at work on this outbox, and moves what is there")
-        if not taken and not self._clean_up() and not once:
+        self._publish(taken or ())
+        self._mark()
+        if self._clean_up() or taken:
+            return True
+        if not once:
             self._ports.outbox.wait(self._pace.poll_s)
-        return taken
-
-    def _relay(self, taken: Sequence[Waiting], stop: threading.Event) -> None:
-        try:
-            self._publish(taken)
-        except TransientError as error:
-            self._hold(error, stop)
-            return
-        self._attempts.succeeded(_WHAT)
+        return False
 
     def _hold(self, error: FlowGuardError, stop: threading.Event) -> None:
         """Wait before the next try; with what is taken then, as it may not be what was taken now."""
@@ -157,7 +155,7 @@ class OutboxRelay:
                 f" {error}. It and what comes after it wait until that is mended"
             )
             self._ports.telemetry.emit(LineStopped(reason))
-            raise ConfigurationError(reason) from error
+            raise _RefusedError(reason) from error
 
     def _mark(self) -> None:
         if self._published:
@@ -167,14 +165,16 @@ class OutboxRelay:
     # -- the rest ----------------------------------------------------------------------------------------------------
 
     def _clean_up(self) -> bool:
-        """When it is time, and nothing else is to be done. True where there may be more."""
-        if not self._leads or self._ports.clock.monotonic() < self._clean_at:
+        """When it is time. True where there may be more."""
+        now = self._ports.clock.monotonic()
+        if not self._leads or now < self._clean_at:
             return False
+        self._clean_at = now + self._pace.clean_up_s  # also where it fails: to move messages is more important
         before = self._ports.clock.now() - timedelta(seconds=self._pace.keep_s)
-        if self._ports.outbox.clean_up(before, _CLEANED_AT_ONCE) == _CLEANED_AT_ONCE:
-            return True
-        self._clean_at = self._ports.clock.monotonic() + self._pace.clean_up_s
-        return False
+        more = self._ports.outbox.clean_up(before, _CLEANED_AT_ONCE) == _CLEANED_AT_ONCE
+        if more:
+            self._clean_at = now
+        return more
 
     def _tell_lead(self, leads: bool) -> None:  # noqa: FBT001  # it is the value itself
         if leads is not self._leads:
@@ -189,6 +189,10 @@ class OutboxRelay:
                 loop.run(self._ports.publisher.close())
             finally:
                 self._ports.outbox.close()
+
+
+class _RefusedError(ConfigurationError):
+    """By the log, for good; what the outbox itself says may be mended under a running relay."""
 
 
 def _record(message: OutboxMessage) -> NewRecord:
