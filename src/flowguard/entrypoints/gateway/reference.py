@@ -50,13 +50,17 @@ def reference(catalog: Catalog, *, max_events: int, max_body_bytes: int, orders:
     )
 
 
-def curl(event_type: EventType) -> str | None:
-    """A line for a shell that publishes one event, to `{{base}}`; None where no example could be made up."""
+def curl(event_type: EventType, path: str = "", *headers: str) -> str | None:
+    """A line for a shell that publishes one event, to `{{base}}`; None where no example could be made up.
+
+    Another `path` than the type's own, and more `headers`, may be given.
+    """
     example = example_of(event_type)
     if example is None:
         return None
     body = json.dumps(example, ensure_ascii=False).replace("'", "'\\''")
-    return f"curl {{{{base}}}}/v1/events/{event_type.name} -H 'Content-Type: application/json' -d '{body}'"
+    flags = " ".join(f"-H '{one}'" for one in ("Content-Type: application/json", *headers))
+    return f"curl {{{{base}}}}{path or f'/v1/events/{event_type.name}'} {flags} -d '{body}'"
 
 
 def _publishing(max_events: int, max_body_bytes: int) -> str:
@@ -70,13 +74,13 @@ def _publishing(max_events: int, max_body_bytes: int) -> str:
 
 
 def _placing(orders: EventType) -> str:
-    example = escape(json.dumps(example_of(orders), ensure_ascii=False).replace("'", "'\\''"), quote=False)
+    line = curl(orders, "/v1/orders", "Idempotency-Key: 7d4c2f1e")
     return (
-        "<section id=orders-placed><h2>Placing an order</h2><p>One <code>" + escape(orders.name) + "</code> event a"
-        " request. The answer, 201, comes when the order is stored together with its event, which then goes to the log"
-        " and lands once. With an <code>Idempotency-Key</code> of your own making, the same request may be sent again:"
-        " it is carried out once, and gets the first answer each time.</p><pre><code>curl {{base}}/v1/orders -H"
-        f" 'Content-Type: application/json' -H 'Idempotency-Key: 7d4c2f1e' -d '{example}'</code></pre></section>"
+        f"<section id=orders-placed><h2>Placing an order</h2><p>One <code>{escape(orders.name)}</code> event a request."
+        " The answer, 201, comes when the order is stored together with its event, which then goes to the log and lands"
+        " once. With an <code>Idempotency-Key</code> of your own making, the same request may be sent again: it is"
+        " carried out once, and gets the first answer each time.</p>"
+        + (f"<pre><code>{escape(line, quote=False)}</code></pre></section>" if line else "</section>")
     )
 
 
