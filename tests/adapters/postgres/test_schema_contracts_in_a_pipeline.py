@@ -10,7 +10,8 @@ import pytest
 from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryEventLog, MemoryEventSource, MemoryLog
 from flowguard.adapters.system import RecordingTelemetry, SystemClock
 from flowguard.application.audit import Auditor
-from flowguard.application.ingest import Ingestion, IngestPorts, Pace
+from flowguard.application.ingest import Ingestion
+from flowguard.application.ingest_ports import IngestPorts, Pace
 from flowguard.application.replay import Replayer, ReplayPorts
 from flowguard.application.worker import ThreadWorker
 from flowguard.application.writing import BatchWriter

@@ -32,7 +32,7 @@ def test_the_statements_are_shown_beforehand(grown: OriginalStorage) -> None:
     assert "event_id" not in grown.rows("orders")[0]
     (orders,) = [step for step in shown if step.part == "table orders"]
     for part in ('ADD COLUMN "payload" JSON', 'ALTER COLUMN "items" DROP NOT NULL', "(producer_service, event_id)",
-                 'ALTER COLUMN "total" TYPE NUMERIC', 'ALTER COLUMN "schema_version" TYPE INTEGER'):  # fmt: skip
+                 'ALTER COLUMN "total" TYPE NUMERIC', 'ALTER COLUMN "schema_version" TYPE BIGINT'):  # fmt: skip
         assert any(part in statement for statement in orders.statements), part
     assert not any("UNIQUE (ingestion_id)" in statement for statement in orders.statements)  # it has that
     assert shown == migrate(grown.url, [*Part], BUILT_IN)

@@ -42,6 +42,7 @@ class Part(StrEnum):
 
     WAREHOUSE = "warehouse"
     DEAD_LETTERS = "dead_letters"
+    ORDERS = "orders"
 
 
 def migrate(

@@ -14,7 +14,10 @@ from flowguard.domain.telemetry import (
     Happening,
     HistoryGone,
     LineStopped,
+    MessagesRelayed,
     OffsetsGone,
+    OrderPlaced,
+    OutboxLeadChanged,
     PartitionsAssigned,
     PartitionsGone,
     PositionsCommitted,
@@ -73,7 +76,7 @@ def _level(happening: Happening) -> int:
             return logging.ERROR
         case RecordsDeadLettered() | ValuesDiscarded() | RowsDiscarded() | AttemptFailed() | HistoryGone():
             return logging.WARNING
-        case EventsPublished() | PositionsCommitted() | FlowChanged():
+        case EventsPublished() | PositionsCommitted() | FlowChanged() | OrderPlaced() | MessagesRelayed():
             return logging.DEBUG
         case _:
             return logging.INFO
@@ -114,6 +117,12 @@ def line(happening: Happening) -> str:  # noqa: C901, PLR0911, PLR0912  # one ca
             return f"Stopped: {reason}"
         case EventsPublished(stream, accepted, duplicate, rejected):
             return f"Published {accepted} {stream} ({duplicate} duplicate, {rejected} rejected)"
+        case OrderPlaced(repeated):
+            return "Answered an order once more" if repeated else "Placed an order"
+        case MessagesRelayed(topic, count):
+            return f"Relayed {count} of the outbox to {topic}"
+        case OutboxLeadChanged(leads):
+            return "This relay moves the outbox" if leads else "Another relay moves the outbox: standing by"
     assert_never(happening)
 
 
