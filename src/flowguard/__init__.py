@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from flowguard.application.audit import Auditor
-    from flowguard.application.ingest import Ingestion, IngestPorts
+    from flowguard.application.ingest import Ingestion
+    from flowguard.application.ingest_ports import IngestPorts
     from flowguard.application.observe import Observer
     from flowguard.application.publish import EventResult, Publish, PublishReport, Verdict
     from flowguard.container import Container
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "application.audit": ("Auditor",),
-    "application.ingest": ("Ingestion", "IngestPorts"),
+    "application.ingest": ("Ingestion",),
+    "application.ingest_ports": ("IngestPorts",),
     "application.observe": ("Observer",),
     "application.publish": ("EventResult", "Publish", "PublishReport", "Verdict"),
     "container": ("Container",),

@@ -70,7 +70,7 @@ def migrate_databases(settings: Settings, catalog: Catalog, *, dry_run: bool = F
     from flowguard.adapters.postgres import Part, migrate, named, url_of
 
     return [
-        "\n".join([f"{named(url_of(url))}: {step}", *(f"{one};" for one in step.statements if dry_run)])
+        "\n".join([f"{named(url_of(url))}: {step}", *(one.rstrip(";") + ";" for one in step.statements if dry_run)])
         for url, parts in urls.items()
         for step in migrate(
             url, [Part(part) for part in parts], catalog, dry_run=dry_run, timeout_s=settings.database_timeout_s

@@ -58,7 +58,8 @@ def ingestion(
     import socket
     from random import Random  # noqa: TID251  # jitter is given in from here
 
-    from flowguard.application.ingest import Ingestion, IngestPorts, Pace
+    from flowguard.application.ingest import Ingestion
+    from flowguard.application.ingest_ports import IngestPorts, Pace
     from flowguard.application.worker import ThreadWorker
     from flowguard.application.writing import BatchWriter
     from flowguard.domain.decoding import BatchDecoder

@@ -104,7 +104,7 @@ def _require_topics(topics: Sequence[str], target: Container) -> None:
 
 def _forward(origin: Container, target: Container) -> Forward:
     from flowguard.application.forward import Forward, ForwardPorts
-    from flowguard.application.ingest import Pace
+    from flowguard.application.ingest_ports import Pace
     from flowguard.application.worker import ThreadWorker
 
     settings = target.settings()
