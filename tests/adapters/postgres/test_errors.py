@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import Connection
 from sqlalchemy import make_url
 
 from flowguard.adapters.postgres.database import Database
@@ -96,66 +97,50 @@ def database(url: str) -> Iterator[Database]:
 def test_errors_of_statements(
     database: Database, state: str, kind: type[FlowGuardError], statement: str, part: str
 ) -> None:
-    assert told_of(database, state, statement, kind).count(part) == 1
+    assert part in told(database, kind, statement, state=state)
 
 
 @pytest.mark.parametrize(("state", "kind"), RAISED, ids=[one[0] for one in RAISED])
 def test_errors_that_are_rare(database: Database, state: str, kind: type[FlowGuardError]) -> None:
-    statement = f"DO $$ BEGIN RAISE EXCEPTION 'rare' USING ERRCODE = '{state}'; END $$"
-    assert "rare" in told_of(database, state, statement, kind)
-
-
-def told_of(database: Database, state: str, statement: str, kind: type[FlowGuardError]) -> str:
-    """What is told of the error that the statement raises, of which kind it has to be."""
-    with pytest.raises(kind) as caught, database.transaction() as connection:
-        connection.execute(statement.encode())
-    assert caught.value.__cause__ is not None
-    assert state_of(caught.value.__cause__) == state
-    assert type(caught.value) is kind
-    assert state in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    # The same connection, or another one, is fine for the next.
-    with database.transaction() as connection:
-        assert connection.execute("SELECT 1").fetchone() == (1,)
-    return str(caught.value)
+    raised = f"DO $$ BEGIN RAISE EXCEPTION 'rare' USING ERRCODE = '{state}'; END $$"
+    assert "rare" in told(database, kind, raised, state=state)
 
 
 def test_a_lock_that_is_not_to_be_had(url: str) -> None:
     with psycopg.connect(url) as other, closing(Database(url, timeout_s=0.4)) as database:
         other.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(TransientError, match="a lock was not to be had.*55P03"), database.transaction() as ours:
-            ours.execute("SELECT * FROM t")
+        assert "a lock was not to be had" in told(database, HOLD, "SELECT * FROM t", state="55P03")
 
 
 def test_a_transaction_that_comes_too_late(url: str, database: Database) -> None:
-    with psycopg.connect(url, autocommit=True) as other:
-        with (
-            pytest.raises(TransientError, match="gave way to another transaction.*40001"),
-            database.transaction() as ours,
-        ):
-            ours.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            ours.execute("SELECT * FROM t")
+    def another_one(_: Connection[Any]) -> None:
+        with psycopg.connect(url) as other:
             other.execute("UPDATE t SET short = 'a' WHERE n = 1")
-            ours.execute("UPDATE t SET short = 'b' WHERE n = 1")
+
+    steps = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT * FROM t",
+        another_one,
+        "UPDATE t SET short = 'b' WHERE n = 1",
+    )
+    assert "gave way to another transaction" in told(database, HOLD, *steps, state="40001")
 
 
 def test_a_constraint_that_is_looked_at_on_commit(url: str, database: Database) -> None:
     """The server says that it did not commit: that is no unknown outcome."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
-    with pytest.raises(PermanentError, match="duplicate key.*23505"), database.transaction() as ours:
-        ours.execute("INSERT INTO late VALUES (1), (1)")
+    assert "duplicate key" in told(database, BLAME, "INSERT INTO late VALUES (1), (1)", state="23505")
 
 
-def test_an_idle_transaction_is_ended(url: str) -> None:
-    with closing(Database(url, timeout_s=60)) as database:
-        with pytest.raises(TransientError, match="idle-in-transaction"), database.transaction() as ours:
-            ours.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
-            pid = ours.info.backend_pid
-            with psycopg.connect(url, autocommit=True) as other:
-                gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-                wait_until(lambda: other.execute(gone, [pid]).fetchone() == (0,), "it is gone")
-            ours.execute("SELECT 1")
+def test_an_idle_transaction_is_ended(url: str, database: Database) -> None:
+    def wait_for_the_end(connection: Connection[Any]) -> None:
+        count = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        with psycopg.connect(url, autocommit=True) as other:
+            pid = connection.info.backend_pid
+            wait_until(lambda: other.execute(count, [pid]).fetchone() == (0,), "it is gone")
+
+    steps = ("SET LOCAL idle_in_transaction_session_timeout = 1", wait_for_the_end, "SELECT 1")
+    assert "idle-in-transaction" in told(database, HOLD, *steps, state="25P03")
 
 
 @pytest.mark.parametrize(
@@ -174,49 +159,75 @@ def test_connecting(url: str, change: dict[str, Any], kind: type[FlowGuardError]
         change = {"port": free_ports.some_free("127.0.0.1")}
     target = make_url(url).set(**change).render_as_string(hide_password=False)
     with closing(Database(target, timeout_s=5)) as database:
-        with pytest.raises(kind) as caught, database.transaction():
-            pass
-    assert type(caught.value) is kind
-    assert part in str(caught.value)
-    assert SECRET not in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+        text = told(database, kind)
+    assert part in text
+    assert SECRET not in text
 
 
 def test_too_many_connections(url: str) -> None:
-    name = make_url(url).database
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0".encode())
+    limit = f"ALTER DATABASE {make_url(url).database} CONNECTION LIMIT"
+    with psycopg.connect(url, autocommit=True) as connection, closing(Database(url, timeout_s=5)) as database:
+        connection.execute(f"{limit} 0".encode())
         try:
-            with closing(Database(url, timeout_s=5)) as database:
-                with pytest.raises(TransientError, match="no connection left; raise max_connections"):
-                    one_of(database)
+            assert "it has no connection left; raise max_connections" in told(database, HOLD)
         finally:
-            connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1".encode())
-
-
-def one_of(database: Database) -> object:
-    with database.transaction() as ours:
-        return ours.execute("SELECT 1").fetchone()
+            connection.execute(f"{limit} -1".encode())
+        use(database)
 
 
 def test_what_the_driver_refuses_to_send(database: Database) -> None:
-    with pytest.raises(PermanentError, match="NUL"), database.transaction() as ours:
-        ours.execute("SELECT %s", ["a\0b"])
+    assert "NUL" in told(database, BLAME, lambda connection: connection.execute("SELECT %s", ["a\0b"]))
+    use(database)
 
 
 def test_a_connection_that_broke(database: Database) -> None:
-    with pytest.raises(TransientError, match="connection"), database.transaction() as ours:
-        with suppress(psycopg.Error), socket.socket(fileno=os.dup(ours.fileno())) as wire:
+    def cut(connection: Connection[Any]) -> None:
+        with socket.socket(fileno=os.dup(connection.fileno())) as wire:
             wire.shutdown(socket.SHUT_RDWR)
-        ours.execute("SELECT 1")
-    with database.transaction() as ours:
-        assert ours.execute("SELECT 1").fetchone() == (1,)
+
+    assert "the connection broke" in told(database, HOLD, cut, "SELECT 1")
+    use(database)
 
 
 def test_a_connection_that_died_while_nobody_used_it(url: str, database: Database) -> None:
-    with database.transaction() as ours:
-        pid = ours.info.backend_pid
+    before = use(database)
     with psycopg.connect(url, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(%s, 30000)", [pid])
-    with database.transaction() as ours:
-        assert ours.info.backend_pid != pid
+        other.execute("SELECT pg_terminate_backend(%s, 30000)", [before])
+    assert use(database) != before
+
+
+def test_a_connection_to_a_server_that_is_read_only_now_is_not_kept(database: Database) -> None:
+    """After a failover the same address, asked anew, leads to the server that takes writes."""
+    before = use(database)
+    told(database, HOLD, "SET TRANSACTION READ ONLY", "INSERT INTO t VALUES (3)", state="25006")
+    assert use(database) != before
+
+
+def use(database: Database, *steps: str | Callable[[Connection[Any]], object]) -> int:
+    """One transaction of statements and other acts; the pid of its backend."""
+    with database.transaction() as connection:
+        pid = connection.info.backend_pid
+        for step in steps:
+            if callable(step):
+                step(connection)
+            else:
+                connection.execute(step.encode())
+    return pid
+
+
+def told(
+    database: Database,
+    kind: type[FlowGuardError],
+    *steps: str | Callable[[Connection[Any]], object],
+    state: str | None = None,
+) -> str:
+    """What is said of the error that a transaction of these ends with, which has to be of this kind and code."""
+    with pytest.raises(kind) as caught:
+        use(database, *steps)
+    error = caught.value
+    assert type(error) is kind
+    assert error.__cause__ is not None
+    assert state_of(error.__cause__) == state
+    assert state is None or state in str(error)
+    assert len(str(error).splitlines()) == 1
+    return str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from math import log2
+from math import ceil, log2
 
 import psycopg
 import pytest
@@ -32,7 +32,8 @@ REFUSE = f"""
 """
 NAMED = 1
 """More writes, where the server says which row it is."""
-BISECTED = 2 * log2(RECORDS)
+BISECTED = 2 * ceil(log2(RECORDS))
+"""Otherwise: two for each time that the batch is halved."""
 
 
 class CountingSink(PostgresEventSink):
@@ -48,8 +49,8 @@ class CountingSink(PostgresEventSink):
 
 
 WAYS = {
-    "constraint": ([f"ALTER TABLE clicks ADD CHECK (source_offset <> {POISON})"], NAMED, NAMED),
-    # COPY tells its line of a trigger's error, too; the INSERT of the slow path has no lines.
+    "constraint": ([f"ALTER TABLE clicks ADD CHECK (source_offset <> {POISON})"], NAMED, BISECTED),
+    # COPY tells its line, also of a trigger's error; the INSERT of the slow path has no lines.
     "trigger": (
         [REFUSE, "CREATE TRIGGER refuse BEFORE INSERT ON clicks FOR EACH ROW EXECUTE FUNCTION refuse()"],
         NAMED,
@@ -58,8 +59,10 @@ WAYS = {
     "deferred trigger": (
         [
             REFUSE,
-            "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON clicks DEFERRABLE INITIALLY DEFERRED"
-            " FOR EACH ROW EXECUTE FUNCTION refuse()",
+            """
+            CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON clicks DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION refuse()
+            """,
         ],
         BISECTED,
         BISECTED,
@@ -97,8 +100,10 @@ def test_a_poison_row_in_5000(postgres_url: str, way: str, twice: bool) -> None:
         audited = container.auditor().run()
         assert audited.ok, audited
         assert container.ledger().summary(CLICKS).rows == RECORDS - 1 - twice
-    assert sink.sizes[0] == RECORDS
-    assert 1 <= len(sink.sizes) - 1 <= (when_twice if twice else when_new), sink.sizes
+    # One of no rows only moves the position past the dead letter.
+    first, *more = [size for size in sink.sizes if size]
+    assert first == RECORDS
+    assert 1 <= len(more) <= (when_twice if twice else when_new), sink.sizes
 
 
 async def publish(publisher: EventPublisher, ids: Sequence[str]) -> None:

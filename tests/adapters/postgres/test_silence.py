@@ -50,8 +50,11 @@ def backend_of(database: Database) -> int:
         return connection.info.backend_pid
 
 
-def test_a_backend_that_stands_still_between_two_uses(server: PostgresServer, thread: ThreadPoolExecutor) -> None:
-    with closing(Database(server.url, timeout_s=1)) as database:
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_backend_that_stands_still_between_two_uses(
+    server: PostgresServer, thread: ThreadPoolExecutor, patient: bool
+) -> None:
+    with closing(Database(server.url, timeout_s=1, patient=patient)) as database:
         before = backend_of(database)
         with suspended(server, before):
             assert thread.submit(backend_of, database).result(SOON_S) != before
