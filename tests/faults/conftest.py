@@ -32,12 +32,8 @@ def brokers(kafka_cluster3: KafkaCluster) -> Brokers:
 @pytest.fixture
 def deployment(kafka_cluster3: KafkaCluster, brokers: Brokers, tmp_path: Path) -> Iterator[Deployment]:
     """Nothing runs yet but the cluster: the topics are there, and the tables."""
-    with Deployment(
-        tmp_path,
-        log_url=kafka_cluster3.url,
-        group=tmp_path.name,  # another one for each test
-        **AT_ONCE,
-    ) as deployment:
+    settings = AT_ONCE | {"log_url": kafka_cluster3.url, "group": tmp_path.name}  # another group for each test
+    with Deployment(tmp_path, None, **settings) as deployment:
         yield deployment
 
 

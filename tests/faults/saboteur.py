@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -28,7 +28,7 @@ class Step(StrEnum):
     CLAIMED = "partitions claimed"
     LETTERED = "dead letters put"
     MOVED = "positions moved"
-    IN_COPY = "half of the rows copied"
+    IN_COPY = "the first of the rows copied"
     STAGED = "rows copied to the staging table"
     MERGED = "rows inserted from the staging table"
     ABSORBED = "duplicates remembered"
@@ -93,24 +93,34 @@ class Saboteur:
         self._watch_copies()
 
     def _watch_copies(self) -> None:
-        begin, write = psycopg.Cursor.copy, psycopg.Copy.write
+        begin, write_row = psycopg.Cursor.copy, psycopg.Copy.write_row
+        begun: list[psycopg.Copy] = []  # whose first row is on its way
 
         @contextmanager
         def copy(cursor: Any, statement: Any, *arguments: Any, **options: Any) -> Iterator[psycopg.Copy]:  # noqa: ANN401
             with begin(cursor, statement, *arguments, **options) as copying:
                 yield copying
+            begun.clear()
             self.copied(statement)
 
-        def write_half(copying: psycopg.Copy, block: bytes) -> None:
-            half = len(block) // 2
-            write(copying, block[:half])
-            while copying.connection.pgconn.flush():
-                pass
-            self.reached(Step.IN_COPY)
-            write(copying, block[half:])
+        def write_first(copying: psycopg.Copy, row: Sequence[Any]) -> None:
+            write_row(copying, row)
+            if not begun:
+                begun.append(copying)
+                _send(copying)
+                self.reached(Step.IN_COPY)
 
-        psycopg.Cursor.copy = copy  # type: ignore[method-assign]
-        psycopg.Copy.write = write_half  # type: ignore[method-assign, assignment]
+        psycopg.Cursor.copy = copy  # type: ignore[method-assign, assignment]
+        psycopg.Copy.write_row = write_first  # type: ignore[method-assign, assignment]
+
+
+def _send(copying: psycopg.Copy) -> None:
+    """What the driver holds back until it is more."""
+    formatter = copying.formatter
+    rows, formatter._write_buffer = formatter._write_buffer, bytearray()
+    copying._write(rows)
+    while copying.connection.pgconn.flush():
+        pass
 
 
 def _after(owner: type, name: str, done: Callable[..., None]) -> None:

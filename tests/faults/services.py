@@ -134,10 +134,10 @@ class Service:
 class Deployment(Installation):
     """Processes around one log and one warehouse. Leaving the `with` ends them and prints what they said.
 
-    `settings` are those of every process. Without a `tables`, rows land in the embedded warehouse.
+    `settings` are those of every process. Without `tables` rows land in the embedded warehouse.
     """
 
-    def __init__(self, folder: Path, tables: Warehouse | None = None, **settings: str) -> None:
+    def __init__(self, folder: Path, tables: Warehouse | None, **settings: str) -> None:
         super().__init__(folder, **(tables.settings if tables else {}), **settings)
         self.tables = tables or SqliteWarehouse(self.warehouse)
         self.services: dict[str, Service] = {}

@@ -28,7 +28,7 @@ def test_the_connection_is_cut_at_commit(pipeline: Deployment, warehouse: Postgr
             consumer.wait_said("Works again: write", times=number)
         assert proxy.cuts == [cut] * CUTS
         pipeline.settle(traffic)
-    # The reports are those of the writes whose replies were lost: every row is told of once, and nothing is a duplicate.
+    # The reports are those of the writes whose replies were lost: every row is told of once, and none is a duplicate.
     told = re.findall(r"Merged (\d+) clicks \(skipped (\d+) duplicates\)", consumer.output)
     assert sum(int(merged) for merged, _ in told) == pipeline.landed()
     assert {skipped for _, skipped in told} == {"0"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flowguard.entrypoints.dev.postgres import PostgresServer, StopMode
-from tests.e2e.pipeline import wait_until
+from tests.e2e.pipeline import DEADLINE_S, wait_until
 from tests.faults.conftest import ON_POSTGRES
 from tests.faults.saboteur import Step
 from tests.faults.services import Deployment
@@ -25,6 +25,7 @@ from tests.servers.postgres import running_postgres
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 OUTAGE_S = 60.0
+COPYING = "FROM pg_stat_progress_copy WHERE datname = current_database() AND bytes_processed > 0"
 SMALL_DISK = "160m"
 SMALL = {"fsync": "off", "shared_buffers": "8MB", "min_wal_size": "32MB", "max_wal_size": "48MB"}
 
@@ -71,11 +72,10 @@ def test_the_backend_is_ended_in_the_middle_of_a_copy(pipeline: Deployment, ware
             # It stands still after half of the rows, so that it is surely hit there.
             consumer = pipeline.sabotaged(f"consumer {number}", signal.SIGSTOP, Step.IN_COPY, 3)
             consumer.wait_frozen()
-            copying = "FROM pg_stat_progress_copy WHERE datname = current_database() AND type = 'PIPE'"
-            wait_until(lambda: warehouse.fetch(f"SELECT tuples_processed > 0 {copying}") == [(True,)], "rows came")
+            wait_until(lambda: warehouse.fetch(f"SELECT type {COPYING}") == [("PIPE",)], "the server is in the COPY")
             landed = pipeline.landed()
-            assert warehouse.fetch(f"SELECT pg_terminate_backend(pid) {copying}") == [(True,)]
-            wait_until(lambda: warehouse.fetch(f"SELECT pid {copying}") == [], "it is gone")
+            assert warehouse.fetch(f"SELECT pg_terminate_backend(pid) {COPYING}") == [(True,)]
+            wait_until(lambda: warehouse.fetch(f"SELECT type {COPYING}") == [], "it is gone")
             assert pipeline.landed() == landed
             consumer.thaw()
             consumer.wait_said("Failed: write")
@@ -85,16 +85,38 @@ def test_the_backend_is_ended_in_the_middle_of_a_copy(pipeline: Deployment, ware
         pipeline.settle(traffic)
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["one backend", "the whole server"])
-def test_suspended(
-    pipeline: Deployment, warehouse: PostgresWarehouse, mortal_server: PostgresServer, whole: bool
+def test_a_backend_stands_still_between_two_batches(
+    pipeline: Deployment, warehouse: PostgresWarehouse, mortal_server: PostgresServer
 ) -> None:
+    """Another connection takes its place."""
+    pipeline.consumer("consumer", sink_url=f"{warehouse.url}?application_name=consumer")
+    with Traffic(pipeline.gateway()) as traffic:
+        pipeline.wait_more(50)
+        with suspended(mortal_server, suspended_while("idle", warehouse, mortal_server)):
+            pipeline.wait_more(50)
+        pipeline.settle(traffic)
+
+
+def test_a_backend_stands_still_in_a_batch(
+    pipeline: Deployment, warehouse: PostgresWarehouse, mortal_server: PostgresServer
+) -> None:
+    """It keeps its locks, and cannot even be ended: the consumer says so, until it goes on."""
     consumer = pipeline.consumer("consumer", sink_url=f"{warehouse.url}?application_name=consumer")
     with Traffic(pipeline.gateway()) as traffic:
         pipeline.wait_more(50)
-        failures = consumer.said.count("Failed: write")
-        with suspended(mortal_server, None if whole else backend_of(warehouse, "consumer")):
-            consumer.wait_said("Failed: write", times=failures + 1)
+        with suspended(mortal_server, suspended_while("idle in transaction", warehouse, mortal_server)):
+            consumer.wait_said("the connection broke")
+            consumer.wait_said("a lock was not to be had")
+        pipeline.wait_more(50)
+        pipeline.settle(traffic)
+
+
+def test_the_whole_server_stands_still(pipeline: Deployment, mortal_server: PostgresServer) -> None:
+    consumer = pipeline.consumer("consumer")
+    with Traffic(pipeline.gateway()) as traffic:
+        pipeline.wait_more(50)
+        with suspended(mortal_server):
+            consumer.wait_said("Failed: write", times=2)
         pipeline.wait_more(50)
         pipeline.settle(traffic)
 
@@ -154,7 +176,7 @@ def small_disk() -> Iterator[Path]:
     """A file system of its own, where every user gets to; skips the test where this process may not have one."""
     folder = Path(tempfile.mkdtemp(prefix="flowguard-disk-"))
     folder.chmod(0o755)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         folder.rmdir()
@@ -193,9 +215,15 @@ def suspended(server: PostgresServer, backend: int | None = None) -> Iterator[No
         server.resume()
 
 
-def backend_of(warehouse: PostgresWarehouse, application: str) -> int:
-    """The one that is used all the time."""
-    ((pid,),) = warehouse.fetch(
-        "SELECT pid FROM pg_stat_activity WHERE application_name = ? ORDER BY state_change DESC LIMIT 1", application
-    )
-    return int(pid)
+def suspended_while(state: str, warehouse: PostgresWarehouse, server: PostgresServer) -> int:
+    """The backend of the consumer's writes, which stands still now, in this state."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        ((pid,),) = warehouse.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'consumer' ORDER BY state_change DESC LIMIT 1"
+        )
+        server.suspend(pid)
+        if warehouse.fetch("SELECT state FROM pg_stat_activity WHERE pid = ?", pid) == [(state,)]:
+            return int(pid)
+        server.resume(pid)
+    raise AssertionError(f"never caught: {state}")

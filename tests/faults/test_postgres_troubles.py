@@ -50,9 +50,9 @@ TROUBLES = {
         at_the_door=True,
     ),
     "read-only": Trouble(
-        "ALTER DATABASE {database} SET default_transaction_read_only = on",
+        "ALTER ROLE {role} SET default_transaction_read_only = on",
         "it is read-only; is this a standby?",
-        "ALTER DATABASE {database} RESET default_transaction_read_only",
+        "ALTER ROLE {role} RESET default_transaction_read_only",
         at_the_door=True,
     ),
     "an administrator ends the connections": Trouble("SELECT 1", "Failed: write", "SELECT 1", at_the_door=True),

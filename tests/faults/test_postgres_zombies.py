@@ -1,4 +1,4 @@
-"""Consumers that go on, or stand still, where others have taken over: the sink lets nobody write twice, or wait long."""
+"""Consumers that go on, or stand still, where others have taken over: nobody writes twice, or waits for long."""
 
 from __future__ import annotations
 
