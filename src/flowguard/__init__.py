@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from flowguard.application.audit import Auditor
-    from flowguard.application.ingest import Ingestion, IngestPorts
+    from flowguard.application.composing import InvalidEventError
+    from flowguard.application.ingest import Ingestion
+    from flowguard.application.ingest_ports import IngestPorts
     from flowguard.application.observe import Observer
     from flowguard.application.publish import EventResult, Publish, PublishReport, Verdict
     from flowguard.container import Container
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
     from flowguard.domain.events import Click, Order
     from flowguard.entrypoints.consumer import Consumer
     from flowguard.entrypoints.embedded import Embedded
+    from flowguard.entrypoints.outbox import TransactionalOutbox
     from flowguard.settings import Settings
 
 _HOMES = {
     "application.audit": ("Auditor",),
-    "application.ingest": ("Ingestion", "IngestPorts"),
+    "application.composing": ("InvalidEventError",),
+    "application.ingest": ("Ingestion",),
+    "application.ingest_ports": ("IngestPorts",),
     "application.observe": ("Observer",),
     "application.publish": ("EventResult", "Publish", "PublishReport", "Verdict"),
     "container": ("Container",),
@@ -38,6 +43,7 @@ _HOMES = {
     "domain.events": ("Click", "Order"),
     "entrypoints.consumer": ("Consumer",),
     "entrypoints.embedded": ("Embedded",),
+    "entrypoints.outbox": ("TransactionalOutbox",),
     "settings": ("Settings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -48,12 +54,14 @@ __all__ = [  # noqa: RUF022  # grouped by what they are for
     "BUILT_IN", "Catalog", "Click", "EventType", "Order",
     # a pipeline in your service
     "Embedded", "EventResult", "PublishReport", "Settings", "Verdict",
+    # an event in your own transaction
+    "TransactionalOutbox",
     # or its parts
     "Auditor", "Consumer", "Container", "IngestPorts", "Ingestion", "Observer", "Publish",
     # how it behaves
     "BatchPolicy", "DeadLetterPolicy", "FlowPolicy", "RetryPolicy",
     # what went wrong
-    "ConfigurationError", "FlowGuardError", "PermanentError", "Reason", "TransientError",
+    "ConfigurationError", "FlowGuardError", "InvalidEventError", "PermanentError", "Reason", "TransientError",
 ]  # fmt: skip
 
 

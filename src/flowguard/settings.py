@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     log_url: str = Field("", description="where events are logged; empty: sqlite in data_dir")
     sink_url: str = Field("", description="where rows land; empty: sqlite in data_dir")
     dead_letter_url: str = Field("", description="where dead letters rest; empty: with the rows, in sink_url")
+    orders_url: str = Field("", description="where orders and their outbox live; empty: the gateway takes no orders")
     catalog: str = Field("", description="a user's catalog, as module:attribute; empty: clicks and orders")
     group: str = Field("flowguard", min_length=1, description="consumer group")
     start: Literal["earliest", "group"] = Field(
@@ -58,6 +59,16 @@ class Settings(BaseSettings):
     recent_ids: Annotated[int, Field(ge=0)] = Field(200_000, description="event ids that the gateway remembers")
     event_mode: Literal["structured", "binary"] = Field(
         "structured", description="how events are logged: the two content modes of CloudEvents; both are read"
+    )
+
+    idempotency_keep_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        86_400.0, description="seconds that an Idempotency-Key is remembered, at least"
+    )
+    relay_outbox: bool = Field(
+        default=True, description="the gateway's process also moves the outbox of orders_url into the log"
+    )
+    outbox_keep_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        86_400.0, description="seconds that a message stays in the outbox after it was sent"
     )
 
     partitions: Annotated[int, Field(ge=1)] = Field(1, description="partitions of a new topic of the embedded log")

@@ -16,7 +16,10 @@ from flowguard.domain.telemetry import (
     Happening,
     HistoryGone,
     LineStopped,
+    MessagesRelayed,
     OffsetsGone,
+    OrderPlaced,
+    OutboxLeadChanged,
     PartitionsAssigned,
     PartitionsGone,
     PositionsCommitted,
@@ -43,6 +46,11 @@ HAPPENINGS: tuple[Happening, ...] = (
     FlowChanged(paused=True, held_bytes=1_000),
     LineStopped("a storm of dead letters\nof two lines"),
     EventsPublished("clicks", 5, 1, 2, 0.01),
+    OrderPlaced(repeated=False, seconds=0.01),
+    OrderPlaced(repeated=True, seconds=0.01),
+    MessagesRelayed("raw.orders.v1", 3, 0.01),
+    OutboxLeadChanged(leads=True),
+    OutboxLeadChanged(leads=False),
 )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from flowguard.container.choosing import closed_by, scheme_in_force
+from flowguard.container.choosing import closed_by, order_scheme, scheme_in_force
 from flowguard.domain.catalog import Catalog
 from flowguard.domain.errors import ConfigurationError
 from flowguard.settings import Settings
@@ -13,8 +14,12 @@ from flowguard.settings import Settings
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flowguard.adapters.postgres.outbox_rows import Transaction
+    from flowguard.domain.outbox import OutboxMessage
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.ledger import Ledger
+    from flowguard.ports.orders import OrderRepository
+    from flowguard.ports.outbox import Outbox
     from flowguard.ports.sink import EventSink
 
 
@@ -52,8 +57,29 @@ def dead_letters(url: str, settings: Settings) -> DeadLetterQueue:
     return PostgresDeadLetterQueue(url, timeout_s=settings.database_timeout_s)
 
 
-def migrate_databases(settings: Settings, catalog: Catalog, *, dry_run: bool = False) -> list[str]:
-    """Bring every database up to date, or say what that would do.
+def order_repository(url: str, settings: Settings) -> OrderRepository:
+    adapters()
+    from flowguard.adapters.postgres import PostgresOrderRepository
+
+    return PostgresOrderRepository(url, keep_keys_s=settings.idempotency_keep_s, timeout_s=settings.database_timeout_s)
+
+
+def outbox(url: str, settings: Settings) -> Outbox:
+    adapters()
+    from flowguard.adapters.postgres import PostgresOutbox
+
+    return PostgresOutbox(url, timeout_s=settings.database_timeout_s)
+
+
+def outbox_writer() -> Callable[[Transaction, OutboxMessage], None]:
+    adapters()
+    from flowguard.adapters.postgres.outbox_rows import put
+
+    return put
+
+
+def migrate_databases(settings: Settings, catalog: Catalog, *, dry_run: bool = False, orders: bool = True) -> list[str]:
+    """Bring every database up to date (without `orders`, leave theirs alone), or say what that would do.
 
     One line for each step, `database: part number: name`; with `dry_run` each is followed by its statements.
     """
@@ -64,13 +90,15 @@ def migrate_databases(settings: Settings, catalog: Catalog, *, dry_run: bool = F
     ):
         if scheme_in_force(url, setting) == "postgresql":
             urls.setdefault(url, []).append(part)
+    if orders and settings.orders_url and order_scheme(settings.orders_url) == "postgresql":
+        urls.setdefault(settings.orders_url, []).append("orders")
     if not urls:
         return []
     adapters()
     from flowguard.adapters.postgres import Part, migrate, named, url_of
 
     return [
-        "\n".join([f"{named(url_of(url))}: {step}", *(f"{one};" for one in step.statements if dry_run)])
+        "\n".join([f"{named(url_of(url))}: {step}", *(one.rstrip(";") + ";" for one in step.statements if dry_run)])
         for url, parts in urls.items()
         for step in migrate(
             url, [Part(part) for part in parts], catalog, dry_run=dry_run, timeout_s=settings.database_timeout_s

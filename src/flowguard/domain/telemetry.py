@@ -39,7 +39,10 @@ class RecordsFiltered:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """Something failed and will be tried again. `what` is write, dead letters, claim, commit, read or publish."""
+    """Something failed and will be tried again.
+
+    `what` is write, dead letters, claim, commit, read, publish, or outbox (taking from it, or moving it to the log).
+    """
 
     what: str
     error: str
@@ -103,7 +106,7 @@ class FlowChanged:
 
 @dataclass(frozen=True, slots=True)
 class LineStopped:
-    """The consumer stopped, and a person has to look at the reason."""
+    """The consumer, or the relay of an outbox, stopped, and a person has to look at the reason."""
 
     reason: str
 
@@ -117,6 +120,30 @@ class EventsPublished:
     duplicate: int
     rejected: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPlaced:
+    """An order was placed, or its first answer was given once more (`repeated`)."""
+
+    repeated: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesRelayed:
+    """The log took messages of an outbox, all for one topic."""
+
+    topic: str
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxLeadChanged:
+    """Of the relays of an outbox, this one moves its messages from now on, or stands by while another one does."""
+
+    leads: bool
 
 
 Happening = (
@@ -133,4 +160,7 @@ Happening = (
     | FlowChanged
     | LineStopped
     | EventsPublished
+    | OrderPlaced
+    | MessagesRelayed
+    | OutboxLeadChanged
 )

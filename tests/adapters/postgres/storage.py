@@ -8,7 +8,15 @@ from typing import Any
 
 import psycopg
 
-from flowguard.adapters.postgres import Part, PostgresDeadLetterQueue, PostgresEventSink, PostgresLedger, migrate
+from flowguard.adapters.postgres import (
+    Part,
+    PostgresDeadLetterQueue,
+    PostgresEventSink,
+    PostgresLedger,
+    PostgresOrderRepository,
+    PostgresOutbox,
+    migrate,
+)
 from tests.builders import CATALOG
 
 
@@ -47,6 +55,16 @@ class PostgresStorage:
         queue = PostgresDeadLetterQueue(self.url, timeout_s=self.timeout_s)
         self._closers.append(queue.close)
         return queue
+
+    def orders(self, keep_keys_s: float = 86_400.0) -> PostgresOrderRepository:
+        orders = PostgresOrderRepository(self.url, keep_keys_s=keep_keys_s, timeout_s=self.timeout_s)
+        self._closers.append(orders.close)
+        return orders
+
+    def outbox(self) -> PostgresOutbox:
+        outbox = PostgresOutbox(self.url, timeout_s=self.timeout_s)
+        self._closers.append(outbox.close)
+        return outbox
 
     def execute(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """What befalls a database, done behind the backs of its adapters."""

@@ -101,6 +101,11 @@ class TestLoggingTelemetry(TelemetryContract):
             ("DEBUG", "Reading paused with 1000 bytes held"),
             ("ERROR", "Stopped: a storm of dead letters\\nof two lines"),
             ("DEBUG", "Published 5 clicks (1 duplicate, 2 rejected)"),
+            ("DEBUG", "Placed an order"),
+            ("DEBUG", "Answered an order once more"),
+            ("DEBUG", "Relayed 3 of the outbox to raw.orders.v1"),
+            ("INFO", "This relay moves the outbox"),
+            ("INFO", "Another relay moves the outbox: standing by"),
         ]
 
     def test_another_logger_can_be_given(self, lines: Lines) -> None:

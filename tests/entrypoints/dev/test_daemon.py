@@ -55,6 +55,20 @@ def test_it_outlives_the_program_that_started_it(daemon: Daemon) -> None:
     assert daemon.pid is None
 
 
+def test_its_children_are_killed_with_it(daemon: Daemon) -> None:
+    _start(daemon, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPS!r}])")
+    deadline = time.monotonic() + 30
+    while not (children := daemon.children):
+        assert time.monotonic() < deadline, "it has started none"
+        time.sleep(0.02)
+    daemon.kill()
+    assert daemon.children == []
+    for pid in children:
+        # Gone, or not yet waited for by the system.
+        stat = Path(f"/proc/{pid}/stat")
+        assert not stat.exists() or ") Z " in stat.read_text("ascii")
+
+
 def test_waiting_ends_at_the_deadline(daemon: Daemon) -> None:
     _start(daemon)
     assert not daemon.ended(time.monotonic() + 0.1)

@@ -1,4 +1,4 @@
-"""No broker of a test or a benchmark outlives it, whatever ends it."""
+"""No server of a test or a benchmark outlives it, whatever ends it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,42 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.entrypoints.dev.kafka import KafkaCluster
+from flowguard.entrypoints.dev.daemon import Daemon
 from flowguard.entrypoints.dev.kafka_layout import Layout, choose_ports
 
-# In place of a broker, something that runs as long, under its name.
+# In place of a server, something that runs as long, under its name.
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from flowguard.entrypoints.dev.daemon import Daemon
 from flowguard.entrypoints.dev.guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka import KafkaCluster
+from flowguard.entrypoints.dev.postgres import PostgresServer
 
-folder = Path(sys.argv[1])
-with ending_with_this_process(KafkaCluster, folder):
-    home = folder / "node-1"
-    home.mkdir()
-    mark = str(home / "server.properties")
-    Daemon(home, mark).start([sys.executable, "-c", "import time; time.sleep(600)", mark])
-    print(Daemon(home, mark).pid, flush=True)
-    if sys.argv[2] == "killed":
+kind, folder, home, mark, ends = sys.argv[1:]
+with ending_with_this_process({"kafka": KafkaCluster, "postgres": PostgresServer}[kind], Path(folder)):
+    daemon = Daemon(Path(home), mark)
+    daemon.start([sys.executable, "-c", "import time; time.sleep(600)", mark])
+    print(daemon.pid, flush=True)
+    if ends == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.parametrize(("ends", "code"), [("by itself", 0), ("killed", -9)])
-def test_a_broker_ends_with_the_program_that_guards_it(tmp_path: Path, ends: str, code: int) -> None:
-    Layout.new(choose_ports(1, None, None, ())).write(tmp_path)
-    done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path, ends], stdout=subprocess.PIPE, check=False)
+@pytest.mark.parametrize("kind", ["kafka", "postgres"])
+def test_a_server_ends_with_the_program_that_guards_it(tmp_path: Path, kind: str, ends: str, code: int) -> None:
+    home, mark = tmp_path, f"flowguard.folder={tmp_path}/"
+    if kind == "kafka":
+        Layout.new(choose_ports(1, None, None, ())).write(tmp_path)
+        home = tmp_path / "node-1"
+        home.mkdir()
+        mark = str(home / "server.properties")
+    command = [sys.executable, "-c", PROGRAM, kind, str(tmp_path), str(home), mark, ends]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     assert done.returncode == code
     assert int(done.stdout) > 0
     deadline = time.monotonic() + 30
-    while KafkaCluster(tmp_path).nodes[0].pid is not None:
+    while Daemon(home, mark).pid is not None:
         assert time.monotonic() < deadline, "it still runs"
         time.sleep(0.05)

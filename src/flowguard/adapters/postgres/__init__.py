@@ -1,9 +1,11 @@
-"""PostgreSQL as the warehouse and the dead-letter queue."""
+"""PostgreSQL as the warehouse, the dead-letter queue, and the home of orders and their outbox."""
 
 from flowguard.adapters.postgres.database import named, url_of
 from flowguard.adapters.postgres.dead_letters import PostgresDeadLetterQueue
 from flowguard.adapters.postgres.ledger import PostgresLedger
 from flowguard.adapters.postgres.migrations import Part, migrate
+from flowguard.adapters.postgres.orders import PostgresOrderRepository
+from flowguard.adapters.postgres.outbox import PostgresOutbox
 from flowguard.adapters.postgres.sink import PostgresEventSink
 from flowguard.domain.migrations import Migration
 
@@ -13,6 +15,8 @@ __all__ = [
     "PostgresDeadLetterQueue",
     "PostgresEventSink",
     "PostgresLedger",
+    "PostgresOrderRepository",
+    "PostgresOutbox",
     "migrate",
     "named",
     "url_of",

@@ -134,6 +134,13 @@ class Database:
                 pooled.close()
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection[Any]]:
+        """Several statements that all see the same moment, and change nothing."""
+        with self.transaction() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+
+    @contextmanager
     def evicting(self) -> Iterator[None]:
         """Where a lock is not to be had inside, end the sessions of writers that stand still in the middle of a batch.
 

@@ -80,7 +80,7 @@ class PostgresDeadLetterQueue(DeadLetterQueue):
             return connection.execute(_MARK, [state, now, *columns]).rowcount
 
     def offsets(self, partition: TopicPartition, incarnation: int) -> OffsetRanges:
-        with self._database.transaction() as connection:
+        with self._database.snapshot() as connection:
             return offsets_of(
                 connection,
                 'SELECT "offset" AS at FROM fg_dead_letters WHERE topic = %s AND partition = %s AND incarnation = %s',

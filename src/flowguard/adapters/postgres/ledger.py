@@ -56,8 +56,7 @@ class PostgresLedger(Ledger):
             'SELECT "offset" AS at FROM fg_absorbed WHERE topic = %s AND partition = %s AND incarnation = %s'
             " AND event_type = %s AND kind = %s"
         )
-        with self._database.transaction() as connection:
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")  # all of one moment
+        with self._database.snapshot() as connection:
             landed = offsets_of(
                 connection,
                 f"SELECT source_offset AS at FROM {table_of(event_type).name}"

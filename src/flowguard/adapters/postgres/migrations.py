@@ -42,6 +42,7 @@ class Part(StrEnum):
 
     WAREHOUSE = "warehouse"
     DEAD_LETTERS = "dead_letters"
+    ORDERS = "orders"
 
 
 def migrate(
@@ -61,17 +62,19 @@ def migrate(
     """
     target = url_of(url)
     engine = engine_of(target, timeout_s, statement_timeout_s=_HOURS_S)
-    with mapped(named(target)), closing(engine.connect()) as connection, connection.begin():
-        if not dry_run:
-            connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-            _BOOKKEEPING.create(connection, checkfirst=True)
-        steps = list(_steps(connection, parts, list(event_types)))
-        if not dry_run:
-            for step in steps:
-                _apply(connection, step)
-    engine.dispose()
-    return steps
+    try:
+        with mapped(named(target)), closing(engine.connect()) as connection, connection.begin():
+            if not dry_run:
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+                _BOOKKEEPING.create(connection, checkfirst=True)
+            steps = list(_steps(connection, parts, list(event_types)))
+            if not dry_run:
+                for step in steps:
+                    _apply(connection, step)
+            return steps
+    finally:
+        engine.dispose()
 
 
 def migrations_of(part: Part) -> list[Migration]:

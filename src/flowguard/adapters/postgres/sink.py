@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from flowguard.adapters.postgres.copying import block_of, fault
 from flowguard.adapters.postgres.database import TIMEOUT_S, Database
 from flowguard.adapters.postgres.merging import AlreadyThereError, Piece, load, merge, remember_filtered
 from flowguard.adapters.postgres.positions import claim, move
 from flowguard.adapters.postgres.tables import BronzeTable, table_of
 from flowguard.domain.catalog import EventType
-from flowguard.domain.errors import PermanentError, RowFault, UnknownOutcomeError
+from flowguard.domain.errors import UnknownOutcomeError
 from flowguard.domain.ingestion import Assignment, Claim
 from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
 from flowguard.ports.sink import EventSink
@@ -41,14 +40,13 @@ class PostgresEventSink(EventSink):
             return claim(connection, owner, assignments)
 
     def write(self, batch: SinkBatch) -> WriteReport:
-        pieces = _pieces(batch.rows)  # before the transaction: nobody waits for its locks meanwhile
         with self._database.evicting():
             if self._cautious:
-                return self._land(batch, pieces, direct=False)
+                return self._land(batch, direct=False)
             try:
-                return self._land(batch, pieces, direct=True)
+                return self._land(batch, direct=True)
             except AlreadyThereError:
-                return self._land(batch, pieces, direct=False)
+                return self._land(batch, direct=False)
 
     def check(self) -> None:
         with self._database.transaction() as connection:
@@ -60,10 +58,9 @@ class PostgresEventSink(EventSink):
     def close(self) -> None:
         self._database.close()
 
-    def _land(self, batch: SinkBatch, pieces: Sequence[Piece], *, direct: bool) -> WriteReport:
+    def _land(self, batch: SinkBatch, *, direct: bool) -> WriteReport:
         """One transaction. Raises AlreadyThereError where it goes `direct`, and something is there already."""
         merged: dict[str, Merged] = {}
-        surprises = 0
         try:
             with self._database.transaction() as connection:
                 stood = move(connection, batch.moves)
@@ -72,17 +69,12 @@ class PostgresEventSink(EventSink):
                 new = {
                     (one.claim.partition, one.claim.incarnation)
                     for one, at in zip(batch.moves, stood, strict=True)
-                    if at == one.expected
+                    if direct and at == one.expected
                 }
-                for piece in _joined(piece for piece in pieces if piece.place in new):
-                    if direct:
-                        load(connection, piece, piece.table.name, self._database.progress)
-                        _add(merged, piece, Merged(len(piece), 0))
-                    else:
-                        result = merge(connection, piece, self._database.progress)
-                        surprises += result.duplicates
-                        _add(merged, piece, result)
-                for piece in _joined(piece for piece in pieces if piece.place not in new):
+                for piece in _pieces(rows for rows in batch.rows if (rows.partition, rows.incarnation) in new):
+                    load(connection, piece, piece.table.name, self._database.progress)
+                    _add(merged, piece, Merged(len(piece), 0))
+                for piece in _pieces(rows for rows in batch.rows if (rows.partition, rows.incarnation) not in new):
                     _add(merged, piece, merge(connection, piece, self._database.progress))
                 for filtered in batch.filtered:
                     remember_filtered(connection, filtered)
@@ -91,7 +83,7 @@ class PostgresEventSink(EventSink):
             raise
         self._unsure = None
         if not direct:
-            self._learn(surprises)
+            self._learn(surprised=any(one.duplicates for one in merged.values()))
         return WriteReport(merged)
 
     def _written_before(self, moves: tuple[Move, ...], stood: Sequence[int | None]) -> WriteReport | None:
@@ -104,8 +96,8 @@ class PostgresEventSink(EventSink):
         made = all(one.next_offset == at != one.expected for one, at in zip(moves, stood, strict=True))
         return self._unsure[1] if moves and made else None
 
-    def _learn(self, surprises: int) -> None:
-        if surprises:
+    def _learn(self, *, surprised: bool) -> None:
+        if surprised:
             self._caution = min(2 * self._caution, _MOST_CAUTION)
             self._cautious = self._caution
         elif self._cautious:
@@ -114,33 +106,12 @@ class PostgresEventSink(EventSink):
                 self._caution = max(1, self._caution // 2)
 
 
-def _pieces(batch: Sequence[Rows]) -> list[Piece]:
-    """The rows as lines. Raises PermanentError that names those which have no text."""
-    tables = [table_of(rows.event_type) for rows in batch]
-    try:
-        return [
-            Piece(table, [rows], [block_of(table.columns, rows.values)])
-            for table, rows in zip(tables, batch, strict=True)
-        ]
-    except (OverflowError, ValueError) as error:
-        faults = [
-            RowFault(rows.partition, offset, f"{column.name}: {why}")
-            for table, rows in zip(tables, batch, strict=True)
-            for offset, row in zip(rows.offsets, rows.values, strict=True)
-            for column, value in zip(table.columns, row, strict=True)
-            if (why := fault(column, value))
-        ]
-        raise PermanentError(faults[0].error if faults else str(error), faults) from error
-
-
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+def _pieces(batch: Iterable[Rows]) -> list[Piece]:
     """One piece a table."""
-    together: dict[BronzeTable, tuple[list[Rows], list[bytes]]] = {}
-    for piece in pieces:
-        rows, blocks = together.setdefault(piece.table, ([], []))
-        rows += piece.rows
-        blocks += piece.blocks
-    return [Piece(table, rows, blocks) for table, (rows, blocks) in together.items()]
+    together: dict[BronzeTable, list[Rows]] = {}
+    for rows in batch:
+        together.setdefault(table_of(rows.event_type), []).append(rows)
+    return [Piece(table, rows) for table, rows in together.items()]
 
 
 def _add(merged: dict[str, Merged], piece: Piece, more: Merged) -> None:

@@ -13,7 +13,10 @@ from flowguard.domain.telemetry import (
     Happening,
     HistoryGone,
     LineStopped,
+    MessagesRelayed,
     OffsetsGone,
+    OrderPlaced,
+    OutboxLeadChanged,
     PartitionsAssigned,
     PartitionsGone,
     PositionsCommitted,
@@ -70,7 +73,7 @@ def _level(happening: Happening) -> int:
             return logging.ERROR
         case RecordsDeadLettered() | AttemptFailed() | HistoryGone():
             return logging.WARNING
-        case EventsPublished() | PositionsCommitted() | FlowChanged():
+        case EventsPublished() | PositionsCommitted() | FlowChanged() | OrderPlaced() | MessagesRelayed():
             return logging.DEBUG
         case _:
             return logging.INFO
@@ -105,6 +108,12 @@ def line(happening: Happening) -> str:  # noqa: C901, PLR0911, PLR0912  # one ca
             return f"Stopped: {reason}"
         case EventsPublished(stream, accepted, duplicate, rejected):
             return f"Published {accepted} {stream} ({duplicate} duplicate, {rejected} rejected)"
+        case OrderPlaced(repeated):
+            return "Answered an order once more" if repeated else "Placed an order"
+        case MessagesRelayed(topic, count):
+            return f"Relayed {count} of the outbox to {topic}"
+        case OutboxLeadChanged(leads):
+            return "This relay moves the outbox" if leads else "Another relay moves the outbox: standing by"
     assert_never(happening)
 
 

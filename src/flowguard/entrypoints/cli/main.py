@@ -53,11 +53,12 @@ def _main(
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(up, gateway, consume, migrate),
-    *(publish, relay, traffic),
+    *(publish, traffic),
     *(status, audit, events, replay, check),
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(relay, name="relay")
 app.add_typer(dlq, name="dlq")
 app.add_typer(dev, name="dev")
 
