@@ -1,4 +1,4 @@
-"""`python -m benchmarks [core|embedded|startup|kafka|backlog] [--quick]`: prints a table; see docs/benchmarks.md."""
+"""`python -m benchmarks [PART ...] [--quick]`: prints a table; see docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from benchmarks import backlog, core, embedded, kafka, startup
+from benchmarks import backlog, core, embedded, kafka, postgres, startup
 from benchmarks.report import Line, table
 
 _PARTS: dict[str, Callable[[float, int], list[Line]]] = {
@@ -16,6 +16,7 @@ _PARTS: dict[str, Callable[[float, int], list[Line]]] = {
     "core": lambda scale, runs: core.run(int(500_000 * scale), runs),
     "embedded": lambda scale, runs: embedded.run(int(200_000 * scale), runs),
     "kafka": lambda scale, runs: kafka.run(int(300_000 * scale), runs),
+    "postgres": lambda scale, runs: postgres.run(int(300_000 * scale), runs, int(10_000_000 * scale)),
     "backlog": lambda scale, _runs: backlog.run(int(5_000_000 * scale)),
 }
 

@@ -24,7 +24,8 @@ from flowguard.adapters.memory import (
     MemoryWarehouse,
 )
 from flowguard.adapters.system import RecordingTelemetry, SystemClock
-from flowguard.application.ingest import Ingestion, IngestPorts
+from flowguard.application.ingest import Ingestion
+from flowguard.application.ingest_ports import IngestPorts
 from flowguard.application.worker import ThreadWorker
 from flowguard.application.writing import BatchWriter
 from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy

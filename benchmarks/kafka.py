@@ -27,7 +27,8 @@ from flowguard.adapters.kafka.health import ClientHealth
 from flowguard.adapters.kafka.source_config import consumer_config
 from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryEventSink, MemoryLedger, MemoryWarehouse
 from flowguard.adapters.system import RecordingTelemetry, SystemClock
-from flowguard.application.ingest import Ingestion, IngestPorts
+from flowguard.application.ingest import Ingestion
+from flowguard.application.ingest_ports import IngestPorts
 from flowguard.application.worker import ThreadWorker
 from flowguard.application.writing import BatchWriter
 from flowguard.domain.batching import BatchPolicy, FlowPolicy

@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from flowguard.domain.batching import BatchPolicy, FlowPolicy
+from flowguard.domain.catalog import SchemaContract
 from flowguard.domain.dead_letters import DeadLetterPolicy
 from flowguard.domain.errors import RetryPolicy
 
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     log_url: str = Field("", description="where events are logged; empty: sqlite in data_dir")
     sink_url: str = Field("", description="where rows land; empty: sqlite in data_dir")
     dead_letter_url: str = Field("", description="where dead letters rest; empty: with the rows, in sink_url")
+    orders_url: str = Field("", description="where orders and their outbox live; empty: the gateway takes no orders")
     catalog: str = Field("", description="a user's catalog, as module:attribute; empty: clicks and orders")
     group: str = Field("flowguard", min_length=1, description="consumer group")
     start: Literal["earliest", "group"] = Field(
@@ -60,6 +62,16 @@ class Settings(BaseSettings):
         "structured", description="how events are logged: the two content modes of CloudEvents; both are read"
     )
 
+    idempotency_keep_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        86_400.0, description="seconds that an Idempotency-Key is remembered, at least"
+    )
+    relay_outbox: bool = Field(
+        default=True, description="the gateway's process also moves the outbox of orders_url into the log"
+    )
+    outbox_keep_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        86_400.0, description="seconds that a message stays in the outbox after it was sent"
+    )
+
     partitions: Annotated[int, Field(ge=1)] = Field(1, description="partitions of a new topic of the embedded log")
     log_max_bytes: Annotated[int, Field(ge=_MIB)] = Field(
         4096 * _MIB, description="size of the embedded log: beyond it, what was consumed goes, or publishing holds"
@@ -71,6 +83,14 @@ class Settings(BaseSettings):
     spring_headers: bool = Field(
         default=False,
         description="dead letters on Kafka carry Spring's kafka_dlt-* headers too, beside Kafka Connect's",
+    )
+
+    database_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        10.0, description="seconds of silence after which a database server is given up, and tried again"
+    )
+
+    schema_contract: SchemaContract = Field(
+        SchemaContract.EVOLVE, description="what becomes of rows whose table lacks a column; event types may differ"
     )
 
     batch: BatchPolicy = Field(BatchPolicy(), description="when a batch is written")

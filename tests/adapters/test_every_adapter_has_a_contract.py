@@ -11,24 +11,31 @@ import pytest
 
 import flowguard.adapters
 import tests.adapters
+from flowguard.ports.backfill import Backfill
 from flowguard.ports.clock import Clock
 from flowguard.ports.dead_letters import DeadLetterQueue
 from flowguard.ports.event_log import EventLog
 from flowguard.ports.ledger import Ledger
+from flowguard.ports.orders import OrderRepository
+from flowguard.ports.outbox import Outbox
 from flowguard.ports.publisher import EventPublisher
 from flowguard.ports.sink import EventSink
 from flowguard.ports.source import EventSource
 from flowguard.ports.telemetry import Telemetry
+from tests.contracts.backfill import BackfillContract
 from tests.contracts.clock import ClockContract
 from tests.contracts.dead_letters import DeadLetterContract
 from tests.contracts.event_log import EventLogContract
 from tests.contracts.ledger import LedgerContract
+from tests.contracts.orders import OrderContract
+from tests.contracts.outbox import OutboxContract
 from tests.contracts.publisher import PublisherContract
 from tests.contracts.sink import SinkContract
 from tests.contracts.source import SourceContract
 from tests.contracts.telemetry import TelemetryContract
 
 SUITES: dict[type, type] = {
+    Backfill: BackfillContract,
     Clock: ClockContract,
     DeadLetterQueue: DeadLetterContract,
     EventLog: EventLogContract,
@@ -36,6 +43,8 @@ SUITES: dict[type, type] = {
     EventSink: SinkContract,
     EventSource: SourceContract,
     Ledger: LedgerContract,
+    OrderRepository: OrderContract,
+    Outbox: OutboxContract,
     Telemetry: TelemetryContract,
 }
 

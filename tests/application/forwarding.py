@@ -11,7 +11,7 @@ from typing import cast
 from flowguard.adapters.memory import MemoryEventSource
 from flowguard.adapters.system import RecordingTelemetry, SystemClock
 from flowguard.application.forward import Forward, ForwardPorts, nothing_left
-from flowguard.application.ingest import Pace
+from flowguard.application.ingest_ports import Pace
 from flowguard.application.worker import ThreadWorker
 from flowguard.domain.batching import FlowPolicy
 from flowguard.domain.errors import RetryPolicy

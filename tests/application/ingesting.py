@@ -18,7 +18,8 @@ from flowguard.adapters.memory import (
     MemoryWarehouse,
 )
 from flowguard.adapters.system import RecordingTelemetry, SystemClock
-from flowguard.application.ingest import Ingestion, IngestPorts, Pace
+from flowguard.application.ingest import Ingestion
+from flowguard.application.ingest_ports import IngestPorts, Pace
 from flowguard.application.worker import ThreadWorker
 from flowguard.application.writing import BatchWriter
 from flowguard.domain.audit import PartitionAccount, StreamAudit, audit

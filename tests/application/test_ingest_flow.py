@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowguard.application.ingest import LineStoppedError, Pace
+from flowguard.application.ingest import LineStoppedError
+from flowguard.application.ingest_ports import Pace
 from flowguard.domain.batching import BatchPolicy, FlowPolicy
 from flowguard.domain.dead_letters import DeadLetterPolicy, Reason
 from flowguard.domain.errors import PermanentError

@@ -9,6 +9,8 @@ from flowguard.domain.ingestion import TopicPartition
 from flowguard.ports.dead_letters import DeadLetterQueue
 from flowguard.ports.event_log import EventLog
 from flowguard.ports.ledger import Ledger
+from flowguard.ports.orders import OrderRepository
+from flowguard.ports.outbox import Outbox
 from flowguard.ports.publisher import EventPublisher
 from flowguard.ports.sink import EventSink
 from flowguard.ports.source import EventSource
@@ -26,6 +28,14 @@ class DeadLetterStorage(Protocol):
     """Every call gives another adapter on the same dead letters."""
 
     def dead_letters(self) -> DeadLetterQueue: ...
+
+
+class OrderStorage(Protocol):
+    """Every call gives another adapter on the same orders and their outbox."""
+
+    def orders(self, keep_keys_s: float = 86_400.0) -> OrderRepository: ...
+
+    def outbox(self) -> Outbox: ...
 
 
 class LogStorage(Protocol):

@@ -11,19 +11,25 @@ from flowguard.domain.dead_letters import Reason
 from flowguard.domain.ingestion import Position, TopicPartition
 from flowguard.domain.telemetry import (
     AttemptFailed,
+    ColumnsAdded,
     EventsPublished,
     FlowChanged,
     Happening,
     HistoryGone,
     LineStopped,
+    MessagesRelayed,
     OffsetsGone,
+    OrderPlaced,
+    OutboxLeadChanged,
     PartitionsAssigned,
     PartitionsGone,
     PositionsCommitted,
     RecordsDeadLettered,
     RecordsFiltered,
     Recovered,
+    RowsDiscarded,
     RowsMerged,
+    ValuesDiscarded,
 )
 from flowguard.ports.telemetry import Telemetry
 
@@ -32,6 +38,9 @@ HAPPENINGS: tuple[Happening, ...] = (
     RowsMerged("clicks", 5, 1, 0.25),
     RecordsDeadLettered("clicks", Reason.INVALID, 2, "raw.clicks.v1-0 offset 7: 100% wrong"),
     RecordsFiltered("clicks", 3),
+    ColumnsAdded("clicks", ("nights", "hotel")),
+    ValuesDiscarded("clicks", ("nights",), 4),
+    RowsDiscarded("clicks", ("nights",), 4),
     AttemptFailed("write", "the sink is down", 1),
     Recovered("write", 4),
     PartitionsAssigned(((_PLACE, None), (TopicPartition("raw.clicks.v1", 1), 7))),
@@ -43,6 +52,11 @@ HAPPENINGS: tuple[Happening, ...] = (
     FlowChanged(paused=True, held_bytes=1_000),
     LineStopped("a storm of dead letters\nof two lines"),
     EventsPublished("clicks", 5, 1, 2, 0.01),
+    OrderPlaced(repeated=False, seconds=0.01),
+    OrderPlaced(repeated=True, seconds=0.01),
+    MessagesRelayed("raw.orders.v1", 3, 0.01),
+    OutboxLeadChanged(leads=True),
+    OutboxLeadChanged(leads=False),
 )
 
 

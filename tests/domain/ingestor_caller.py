@@ -19,7 +19,7 @@ from flowguard.domain.errors import (
     UnknownOutcomeError,
 )
 from flowguard.domain.ingestion import TopicPartition
-from tests.domain.ingestor_model import PLACES, Model, Place, Term, records_of, run_of
+from tests.domain.ingestor_model import ONE_AT_A_TIME, PLACES, Model, Place, Term, records_of, run_of
 
 
 @dataclass
@@ -69,6 +69,16 @@ class Caller(Model):
     def tick(self, a: int, b: int) -> None:
         self.now += (a % 10) * 0.05
         self._told(self.machine.tick(self.now))
+
+    def look_ahead(self, a: int, b: int) -> None:
+        """What a caller does that prepares the next batch while one is under way."""
+        batch = self.machine.ahead()
+        if batch is not None:
+            held = set(records_of(batch))
+            self.must(ONE_AT_A_TIME, self.machine.busy, "looks ahead while nothing is under way")
+            self.must(2, held <= self.held.keys(), f"looks ahead at what is not held: {held - self.held.keys()}")
+            self.must(8, {place for place, _ in held} <= self.terms.keys(), f"looks ahead at what is gone: {held}")
+        self._told([])
 
     def wake(self, a: int, b: int) -> None:
         """What a caller does that sleeps until `wake_at`: it must then have something to do, once."""

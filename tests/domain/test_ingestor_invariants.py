@@ -20,7 +20,7 @@ from tests.domain.ingestor_model import ONE_AT_A_TIME, PLACES, Policies, records
 Op = tuple[Callable[[Caller, int, int], None], int, int]
 
 NUMBERS = st.integers(0, 255)
-READING = (Caller.offer, Caller.offer, Caller.offer_again, Caller.tick, Caller.wake)
+READING = (Caller.offer, Caller.offer, Caller.offer_again, Caller.tick, Caller.wake, Caller.look_ahead)
 TRANSIENT = (Caller.fail_for_a_while,)
 PERMANENT = (Caller.reject, Caller.refuse, Caller.refuse_named)
 REBALANCES = (Caller.assign, Caller.release, Caller.revoke, Caller.lose, Caller.fence)

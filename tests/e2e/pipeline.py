@@ -120,11 +120,11 @@ class Pipeline(Installation):
         """What `flowguard up` said, in all its lives."""
         return (self.folder / "up.txt").read_text(encoding="utf-8", errors="replace")
 
-    def start(self) -> None:
-        """Returns at once."""
+    def start(self, command: str = "up") -> None:
+        """Returns at once. With `gateway`, the gateway alone, of which there may be several on one folder."""
         with (self.folder / "up.txt").open("ab") as output:
             self._process = subprocess.Popen(
-                [FLOWGUARD, "up", "--port", str(self.port)],
+                [FLOWGUARD, command, "--port", str(self.port)],
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

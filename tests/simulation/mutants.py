@@ -5,7 +5,7 @@ These are made up. Bugs that it found are put back in `found.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flowguard.adapters.memory import MemoryEventSink
@@ -104,6 +104,13 @@ class DropsSecondHalf(Ingestor):
         return decisions
 
 
+class KeepsWhatItPrepared(Ingestor):
+    """Leaves partitions that went in the batch that it has prepared."""
+
+    def _forget(self, gone: Collection[TopicPartition]) -> None:
+        self._waiting.drop(gone)
+
+
 class IgnoresLost(Ingestion):
     """Goes on with partitions that were taken away."""
 
@@ -171,6 +178,7 @@ MUTANTS = {
     "forgets dead letters": Mutant(Parts(ingestor=ForgetsDeadLetters), ("dead_letters_down",)),
     "forgets to exclude": Mutant(Parts(ingestor=ForgetsToExclude), ("dead_letters_down",)),
     "drops the second half": Mutant(Parts(ingestor=DropsSecondHalf), ("dead_letters_down",)),
+    "keeps what it prepared": Mutant(Parts(ingestor=KeepsWhatItPrepared), ("sink_slow", "expired")),
     "ignores lost": Mutant(Parts(ingestion=IgnoresLost), _ZOMBIES),
     "ignores a storm": Mutant(Parts(ingestor=IgnoresStorm), ()),
     "never pauses": Mutant(Parts(ingestor=NeverPauses), ("sink_slow",)),

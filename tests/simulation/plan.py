@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from flowguard.application.ingest import Pace
+from flowguard.application.ingest_ports import Pace
 from flowguard.domain.batching import BatchPolicy, FlowPolicy
 from flowguard.domain.dead_letters import DeadLetterPolicy
 from flowguard.domain.errors import RetryPolicy

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import TYPE_CHECKING
 
-from flowguard.application.ingest import IngestPorts, LineStoppedError
+from flowguard.application.ingest import LineStoppedError
+from flowguard.application.ingest_ports import IngestPorts
 from flowguard.domain.batching import Batch
 from flowguard.domain.dead_letters import DeadLetter, Reason
 from flowguard.domain.ingestion import Assignment, RecordRun, TopicPartition
@@ -62,6 +63,7 @@ class Process:
         self.told = 0
         self.activity = 0
         self.root: Root | None = None
+        self._ahead: tuple[int, Root] | None = None  # of a batch that was composed while another was under way
         self._frozen_until = 0.0
         self._in_step = False
         self._waited = 0.0
@@ -292,6 +294,12 @@ class Process:
             text = f"{root.refused} writes of {root.records} records were refused because of {root.bad} bad ones"
             raise Violation("4: a poison record costs itself only", text)
 
+    def begins_batch(self, number: int) -> None:
+        """It may be the one that was looked at ahead."""
+        if self._ahead is not None and self._ahead[0] == number:
+            _, self.root = self._ahead
+            self._ahead = None
+
     def submitted(self, what: str) -> None:
         """A task was begun."""
         self.activity += 1
@@ -330,6 +338,7 @@ class Process:
         self._held = held
         work = machine._work
         batches = [] if work is None else [work.batch, *work.rest]
+        batches += [] if machine._next is None else [machine._next]
         runs = [run for _, run in machine._waiting._runs] + [run for batch in batches for run in batch.runs]
         least = sum(sum(map(len, run.values)) + 100 * len(run) for run in runs)
         if held != sum(run.size_bytes for run in runs) or held < least:
@@ -347,7 +356,11 @@ class Process:
             batch = compose(number)
             specs = [self.world.specs[value] for run in batch.runs for value in run.values]
             bad = sum(spec.fate(self.version) is Reason.REJECTED_BY_SINK for spec in specs)
-            self.root = Root(len(batch), bad)
+            root = Root(len(batch), bad)
+            if self.machine.busy:
+                self._ahead = batch.number, root
+            else:
+                self.root = root
             return batch
 
         buffer.compose = watched  # type: ignore[method-assign]

@@ -43,6 +43,8 @@ class SimWorker(Worker):
         self._pending += 1
         work = self._process.machine._work
         batch = None if work is None else work.batch
+        if batch is not None:
+            self._process.begins_batch(batch.number)
         self._waiting.append(Job(task, what, dict(self._process.assigned), self._process.root, batch))
         if self.current is None:
             self._start()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from flowguard.application.attempts import Attempts
-from flowguard.application.ingest import Pace
+from flowguard.application.ingest_ports import Pace
 from flowguard.application.worker import Outcome, Worker
 from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy
 from flowguard.domain.buffer import Buffer

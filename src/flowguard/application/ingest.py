@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from flowguard.application.attempts import Attempts
-from flowguard.application.worker import Outcome, Worker
+from flowguard.application.ingest_ports import IngestPorts, Pace
+from flowguard.application.worker import Outcome
 from flowguard.application.writing import BatchWriter, Landed, letters_of
 from flowguard.domain.dead_letters import Rejection
 from flowguard.domain.decisions import Commit, DeadLetters, Decision, Pause, Resume, Stop, Write
@@ -27,42 +27,12 @@ from flowguard.domain.telemetry import (
     PartitionsGone,
     PositionsCommitted,
     RecordsDeadLettered,
-    RecordsFiltered,
-    RowsMerged,
 )
-from flowguard.ports.clock import Clock
-from flowguard.ports.dead_letters import DeadLetterQueue
-from flowguard.ports.sink import EventSink
-from flowguard.ports.source import EventSource, RebalanceListener
-from flowguard.ports.telemetry import Telemetry
+from flowguard.ports.source import RebalanceListener
 
 
 class LineStoppedError(FlowGuardError):
     """The consumer stopped itself, and a person has to look: a storm of dead letters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long the polling thread waits, in seconds."""
-
-    idle_s: float = 0.1
-    """For records, when nothing is under way."""
-    busy_s: float = 0.02
-    """For records, while the worker is busy: its outcome is looked at this often."""
-    drain_s: float = 20.0
-    """For the worker, when partitions are revoked or the consumer shuts down."""
-
-
-@dataclass(frozen=True, slots=True)
-class IngestPorts:
-    """What an Ingestion needs of the world. It closes the source; the rest belongs to its maker."""
-
-    source: EventSource
-    sink: EventSink
-    dead_letters: DeadLetterQueue
-    clock: Clock
-    telemetry: Telemetry
-    worker: Worker
 
 
 class Ingestion(RebalanceListener):
@@ -120,6 +90,7 @@ class Ingestion(RebalanceListener):
         if self._ports.worker.pending and (self._paused or self._machine.ready(self._now())):
             # Nothing to read, or enough for the next batch: the sooner the worker gets it, the better. But polling goes
             # on, or the group would think that we are gone.
+            self._prepare_next()
             self._collect(wait)
             self._halt_if_stopped()
             wait = 0.0
@@ -329,12 +300,16 @@ class Ingestion(RebalanceListener):
 
         self._ports.worker.submit(task)
 
+    def _prepare_next(self) -> None:
+        """Decode while the sink is busy: it is most of our work, and the sink does its own elsewhere."""
+        batch = self._machine.ahead()
+        if batch is not None:
+            self._writer.prepare(batch, {run.partition: self._claims[run.partition] for run in batch.runs})
+
     def _landed(self, write: Write, landed: Landed, started: float) -> None:
         self._attempts.succeeded("write")
-        for stream, merged in landed.report.merged.items():
-            self._tell(RowsMerged(stream, merged.inserted, merged.duplicates, self._now() - started))
-        for stream, count in landed.filtered.items():
-            self._tell(RecordsFiltered(stream, count))
+        for happening in landed.happenings(self._now() - started):
+            self._tell(happening)
         self._carry_out(self._machine.written(write.batch, self._now()))
         self._commit()
 

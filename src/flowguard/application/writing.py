@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flowguard.domain.batching import Batch
@@ -11,6 +11,7 @@ from flowguard.domain.decisions import Write
 from flowguard.domain.decoding import BatchDecoder, Decoded
 from flowguard.domain.ingestion import Claim, IngestionId, TopicPartition
 from flowguard.domain.rows import Filtered, Move, Rows, SinkBatch, WriteReport
+from flowguard.domain.telemetry import Happening, RecordsFiltered, RowsMerged
 from flowguard.ports.clock import Clock
 from flowguard.ports.sink import EventSink
 
@@ -22,15 +23,27 @@ class Landed:
     report: WriteReport
     filtered: Mapping[str, int]
 
+    def happenings(self, seconds: float) -> Iterator[Happening]:
+        """What there is to tell, of a write that took so long."""
+        for stream, merged in self.report.merged.items():
+            yield RowsMerged(stream, merged.inserted, merged.duplicates, seconds)
+        for stream, count in self.filtered.items():
+            yield RecordsFiltered(stream, count)
+        yield from self.report.told
+
 
 class BatchWriter:
-    """Writes from the worker's thread only. Decodes a batch once, however often it comes again."""
+    """Writes from one thread; another one may prepare what comes next. Decodes a batch once, however often it comes."""
 
     def __init__(self, decoder: BatchDecoder, sink: EventSink, clock: Clock) -> None:
         self._decoder = decoder
         self._sink = sink
         self._clock = clock
-        self._last: tuple[int, Decoded] | None = None
+        self._decoded: dict[int, Decoded] = {}  # by number of the batch
+
+    def prepare(self, batch: Batch, claims: Mapping[TopicPartition, Claim]) -> None:
+        """Decode a batch that will be written later; meanwhile, the sink may be busy with the one before."""
+        self._decode(batch, claims)
 
     def write(self, write: Write, claims: Mapping[TopicPartition, Claim]) -> Landed | list[Rejection]:
         """What landed, or the records that can never land (then nothing was written). Raises what the sink raises."""
@@ -47,7 +60,8 @@ class BatchWriter:
         )
         rows, filtered = _fitting(batch, decoded)
         report = self._sink.write(SinkBatch(rows, moves, filtered))
-        self._last = None
+        for done in [number for number in self._decoded if number <= batch.number]:
+            del self._decoded[done]
         counts: dict[str, int] = {}
         for some in filtered:
             counts[some.event_type.name] = counts.get(some.event_type.name, 0) + len(some.offsets)
@@ -58,10 +72,9 @@ class BatchWriter:
         return self._decoder.stream_of(topic)
 
     def _decode(self, batch: Batch, claims: Mapping[TopicPartition, Claim]) -> Decoded:
-        if self._last is not None and self._last[0] == batch.number:
-            return self._last[1]
-        decoded = self._decoder.decode(batch, dict(claims), self._clock.now())
-        self._last = batch.number, decoded
+        decoded = self._decoded.get(batch.number)
+        if decoded is None:
+            decoded = self._decoded[batch.number] = self._decoder.decode(batch, dict(claims), self._clock.now())
         return decoded
 
 

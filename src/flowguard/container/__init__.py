@@ -10,7 +10,7 @@ with `closing()`. A factory makes a new adapter at every call, because most may 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -21,19 +21,27 @@ from flowguard.application.catalogs import load_catalog
 from flowguard.application.observe import Observer
 from flowguard.application.relay import DeadLetterReplay
 from flowguard.application.replay import Replayer, ReplayPorts
-from flowguard.container import kafka, memory, sqlite, use_cases
-from flowguard.container.choosing import closed_by, is_embedded, scheme_in_force, topics_of
+from flowguard.container import kafka, memory, postgres, sqlite, use_cases
+from flowguard.container.choosing import closed_by, is_embedded, order_scheme, scheme_in_force, topics_of
 from flowguard.domain.catalog import Catalog
 from flowguard.settings import Settings
 
 if TYPE_CHECKING:
-    from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryLog, MemoryWarehouse
+    from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryLog, MemoryOrders, MemoryWarehouse
+    from flowguard.adapters.postgres.outbox_rows import Transaction
     from flowguard.application.ingest import Ingestion
+    from flowguard.application.intake import Defaults
+    from flowguard.application.orders import PlaceOrder
+    from flowguard.application.outbox_relay import OutboxRelay
     from flowguard.application.publish import Publish
+    from flowguard.domain.outbox import OutboxMessage
+    from flowguard.ports.backfill import Backfill
     from flowguard.ports.clock import Clock
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.event_log import EventLog
     from flowguard.ports.ledger import Ledger
+    from flowguard.ports.orders import OrderRepository
+    from flowguard.ports.outbox import Outbox
     from flowguard.ports.publisher import EventPublisher
     from flowguard.ports.sink import EventSink
     from flowguard.ports.source import EventSource
@@ -56,6 +64,8 @@ class Container(containers.DeclarativeContainer):
     memory_log: providers.Provider[MemoryLog] = providers.ThreadSafeSingleton(memory.log, settings)
     memory_warehouse: providers.Provider[MemoryWarehouse] = providers.ThreadSafeSingleton(memory.warehouse)
     memory_dead_letters: providers.Provider[MemoryDeadLetterQueue] = providers.ThreadSafeSingleton(memory.dead_letters)
+
+    memory_orders: providers.Provider[MemoryOrders] = providers.ThreadSafeSingleton(memory.orders)
 
     _log_url = settings.provided.effective_log_url
     _sink_url = settings.provided.effective_sink_url
@@ -102,14 +112,23 @@ class Container(containers.DeclarativeContainer):
         providers.Selector(
             _sink_scheme,
             memory=providers.Factory(memory.sink, memory_warehouse),
-            sqlite=providers.Factory(sqlite.sink, _sink_url, catalog),
+            sqlite=providers.Factory(sqlite.sink, _sink_url, settings, catalog),
+            postgresql=providers.Factory(postgres.sink, _sink_url, settings, catalog),
         ),
     )
     ledger: providers.Provider[Ledger] = providers.Selector(
         _sink_scheme,
         memory=providers.Factory(memory.ledger, memory_warehouse),
         sqlite=providers.Factory(sqlite.ledger, closing, _sink_url),
+        postgresql=providers.Factory(postgres.ledger, closing, _sink_url, settings),
     )
+    backfill: providers.Provider[Backfill | None] = providers.Selector(
+        _sink_scheme,
+        memory=providers.Object(None),
+        sqlite=providers.Object(None),
+        postgresql=providers.Factory(postgres.backfill, closing, _sink_url, settings),
+    )
+    """None where each row has had its metadata from the start: FlowGuard alone makes such tables."""
     dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(
         closed_by,
         closing,
@@ -117,12 +136,37 @@ class Container(containers.DeclarativeContainer):
             _dead_letter_scheme,
             memory=memory_dead_letters,
             sqlite=providers.Factory(sqlite.dead_letters, _dead_letter_url),
+            postgresql=providers.Factory(postgres.dead_letters, _dead_letter_url, settings),
             kafka=providers.Factory(kafka.dead_letters, _dead_letter_url, settings, catalog),
         ),
     )
 
+    _orders_url = settings.provided.orders_url
+    _order_scheme = providers.Callable(order_scheme, _orders_url)
+    orders: providers.Provider[OrderRepository] = providers.Factory(
+        closed_by,
+        closing,
+        providers.Selector(
+            _order_scheme,
+            memory=providers.Factory(memory.order_repository, memory_orders, settings),
+            postgresql=providers.Factory(postgres.order_repository, _orders_url, settings),
+        ),
+    )
+    outbox: providers.Provider[Outbox] = providers.Factory(
+        closed_by,
+        closing,
+        providers.Selector(
+            _order_scheme,
+            memory=providers.Factory(memory.outbox, memory_orders),
+            postgresql=providers.Factory(postgres.outbox, _orders_url, settings),
+        ),
+    )
+
     migrate: providers.Provider[list[str]] = providers.Callable(use_cases.migrate, settings, catalog)
-    """Brings up to date what can be: `migrate(dry_run=True)` only says so. One line for each step. See `event_log`."""
+    """Brings up to date what can be: `migrate(dry_run=True)` only says so. One line for each step. See `event_log`.
+
+    `migrate(orders=False)` leaves the database of orders alone.
+    """
     missing_dead_letter_topics: providers.Provider[list[str]] = providers.Callable(
         kafka.make_dead_letter_topics, settings, catalog, dry_run=True
     )
@@ -176,4 +220,20 @@ class Container(containers.DeclarativeContainer):
     )
     dead_letter_replay: providers.Provider[DeadLetterReplay] = providers.Factory(
         DeadLetterReplay, queue=dead_letters, publisher=publisher, clock=clock
+    )
+    defaults: providers.Provider[Defaults] = providers.Factory(use_cases.defaults, settings)
+    outbox_writer: providers.Provider[Callable[[Transaction, OutboxMessage], None]] = providers.Callable(
+        postgres.outbox_writer
+    )
+    """Puts a message into the outbox inside of a transaction of SQLAlchemy that is somebody else's."""
+    place_order: providers.Provider[PlaceOrder] = providers.Factory(
+        use_cases.place_order, settings=settings, catalog=catalog, orders=orders, clock=clock, telemetry=telemetry
+    )
+    outbox_relay: providers.Provider[OutboxRelay] = providers.Factory(
+        use_cases.outbox_relay,
+        settings=settings,
+        outbox=outbox,
+        publisher=publisher,
+        clock=clock,
+        telemetry=telemetry,
     )

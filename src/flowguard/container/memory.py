@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from flowguard.settings import Settings
 
 if TYPE_CHECKING:
-    from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryLog, MemoryWarehouse
+    from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryLog, MemoryOrders, MemoryWarehouse
     from flowguard.ports.event_log import EventLog
     from flowguard.ports.ledger import Ledger
+    from flowguard.ports.orders import OrderRepository
+    from flowguard.ports.outbox import Outbox
     from flowguard.ports.publisher import EventPublisher
     from flowguard.ports.sink import EventSink
     from flowguard.ports.source import EventSource
@@ -62,3 +64,21 @@ def ledger(warehouse: MemoryWarehouse) -> Ledger:
     from flowguard.adapters.memory import MemoryLedger
 
     return MemoryLedger(warehouse)
+
+
+def orders() -> MemoryOrders:
+    from flowguard.adapters.memory import MemoryOrders
+
+    return MemoryOrders()
+
+
+def order_repository(storage: MemoryOrders, settings: Settings) -> OrderRepository:
+    from flowguard.adapters.memory import MemoryOrderRepository
+
+    return MemoryOrderRepository(storage, keep_keys_s=settings.idempotency_keep_s)
+
+
+def outbox(storage: MemoryOrders) -> Outbox:
+    from flowguard.adapters.memory import MemoryOutbox
+
+    return MemoryOutbox(storage)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowguard.container import kafka, sqlite
+from flowguard.container import kafka, postgres, sqlite
 from flowguard.domain.catalog import Catalog
-from flowguard.domain.errors import FlowGuardError
+from flowguard.domain.errors import ConfigurationError, FlowGuardError
 from flowguard.settings import Settings
 
 if TYPE_CHECKING:
     from flowguard.application.ingest import Ingestion
+    from flowguard.application.intake import Defaults
+    from flowguard.application.orders import PlaceOrder
+    from flowguard.application.outbox_relay import OutboxRelay
     from flowguard.application.publish import Publish
     from flowguard.ports.clock import Clock
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.ledger import Ledger
+    from flowguard.ports.orders import OrderRepository
+    from flowguard.ports.outbox import Outbox
     from flowguard.ports.publisher import EventPublisher
     from flowguard.ports.sink import EventSink
     from flowguard.ports.source import EventSource
@@ -33,9 +38,10 @@ def log_lines() -> Telemetry:
     return LoggingTelemetry()
 
 
-def migrate(settings: Settings, catalog: Catalog, *, dry_run: bool = False) -> list[str]:
+def migrate(settings: Settings, catalog: Catalog, *, dry_run: bool = False, orders: bool = True) -> list[str]:
     return [
         *sqlite.migrate_files(settings, catalog, dry_run=dry_run),
+        *postgres.migrate_databases(settings, catalog, dry_run=dry_run, orders=orders),
         *kafka.make_dead_letter_topics(settings, catalog, dry_run=dry_run),
     ]
 
@@ -57,7 +63,8 @@ def ingestion(
     import socket
     from random import Random  # noqa: TID251  # jitter is given in from here
 
-    from flowguard.application.ingest import Ingestion, IngestPorts, Pace
+    from flowguard.application.ingest import Ingestion
+    from flowguard.application.ingest_ports import IngestPorts, Pace
     from flowguard.application.worker import ThreadWorker
     from flowguard.application.writing import BatchWriter
     from flowguard.domain.decoding import BatchDecoder
@@ -84,9 +91,7 @@ def publish(
     clock: Clock,
     telemetry: Telemetry,
 ) -> Publish:
-    from flowguard.adapters.system.event_ids import Uuid7
     from flowguard.application.incarnations import Incarnations
-    from flowguard.application.intake import Defaults
     from flowguard.application.publish import Publish
     from flowguard.domain.recent_ids import RecentIds
 
@@ -99,8 +104,47 @@ def publish(
         publisher,
         clock,
         telemetry,
-        defaults=Defaults(Uuid7(), settings.default_source),
+        defaults=defaults(settings),
         recent_ids=RecentIds(settings.recent_ids),
         incarnation_of=Incarnations(known),
-        binary=settings.event_mode == "binary",
+        binary=_is_binary(settings),
     )
+
+
+def place_order(
+    settings: Settings, catalog: Catalog, orders: OrderRepository, clock: Clock, telemetry: Telemetry
+) -> PlaceOrder:
+    from flowguard.application.orders import STREAM, PlaceOrder
+
+    event_type = catalog.named(STREAM)
+    if event_type is None:
+        raise ConfigurationError(
+            f"the catalog has no event type {STREAM}, which tells of an order: add it, or leave orders_url empty"
+        )
+    return PlaceOrder(event_type, orders, clock, telemetry, defaults=defaults(settings), binary=_is_binary(settings))
+
+
+def outbox_relay(
+    settings: Settings, outbox: Outbox, publisher: EventPublisher, clock: Clock, telemetry: Telemetry
+) -> OutboxRelay:
+    from random import Random  # noqa: TID251  # jitter is given in from here
+
+    from flowguard.application.outbox_relay import OutboxPace, OutboxPorts, OutboxRelay
+
+    return OutboxRelay(
+        OutboxPorts(outbox, publisher, clock, telemetry),
+        retry=settings.retry,
+        jitter=Random().random,
+        pace=OutboxPace(keep_s=settings.outbox_keep_s),
+    )
+
+
+def defaults(settings: Settings) -> Defaults:
+    from flowguard.adapters.system.event_ids import Uuid7
+    from flowguard.application.intake import Defaults
+
+    return Defaults(Uuid7(), settings.default_source)
+
+
+def _is_binary(settings: Settings) -> bool:
+    return settings.event_mode == "binary"

@@ -103,6 +103,9 @@ class Batch:
 
 def take(run: RecordRun, max_records: int, max_bytes: int) -> int:
     """How many leading records of the run fit (records, bytes). May be 0."""
-    if len(run) <= max_records and run.size_bytes <= max_bytes:
-        return len(run)
-    return min(max_records, bisect_right(list(accumulate(run.sizes())), max_bytes))
+    if max_records < 1:
+        return 0
+    some = run if len(run) <= max_records else run.part(0, max_records)
+    if some.size_bytes <= max_bytes:  # nearly always, and record by record it would cost a tenth of the consumer's time
+        return len(some)
+    return bisect_right(list(accumulate(some.sizes())), max_bytes)

@@ -37,11 +37,15 @@ class Buffer:
         """When its oldest run has waited for `max_age_s`. None: it is empty."""
         return self._runs[0][0] + self._policy.max_age_s if self._runs else None
 
+    @property
+    def full(self) -> bool:
+        """As much as a batch takes is there."""
+        return self._records >= self._policy.max_records or self.size_bytes >= self._policy.max_bytes
+
     def due(self, now: float) -> bool:
         """Say whether there is enough for a batch, or it has waited long enough."""
-        policy, due_at = self._policy, self.due_at
-        full = self._records >= policy.max_records or self.size_bytes >= policy.max_bytes
-        return due_at is not None and (full or due_at <= now)
+        due_at = self.due_at
+        return due_at is not None and (self.full or due_at <= now)
 
     def compose(self, number: int) -> Batch:
         """Take the next batch out: as much as the policy lets in, and one record at least."""

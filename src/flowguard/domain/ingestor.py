@@ -63,6 +63,7 @@ class Ingestor:
         self._fed: dict[TopicPartition, int] = {}  # where reading goes on: anything below was offered before
         self._waiting = Buffer(batch)
         self._work: _Work | None = None
+        self._next: Batch | None = None  # composed while another is under way
         self._paused = False
         self._draining = False
         self.stopped: str | None = None
@@ -74,12 +75,12 @@ class Ingestor:
         """Bytes offered and not yet resolved."""
         work = self._work
         under_way = 0 if work is None else work.batch.size_bytes + sum(b.size_bytes for b in work.rest)
-        return self._waiting.size_bytes + under_way
+        return self._waiting.size_bytes + under_way + (0 if self._next is None else self._next.size_bytes)
 
     @property
     def idle(self) -> bool:
         """Nothing is held and nothing is under way."""
-        return self._work is None and not self._waiting
+        return self._work is None and self._next is None and not self._waiting
 
     @property
     def busy(self) -> bool:
@@ -97,7 +98,17 @@ class Ingestor:
 
     def ready(self, now: float) -> bool:
         """Another batch is due, and would be written if none were under way."""
-        return self._waiting.due(now)
+        return self._next is not None or self._waiting.due(now)
+
+    def ahead(self) -> Batch | None:
+        """The full batch that will be written after the one that is under way, once; None where there is none.
+
+        The caller may use the time to prepare it. Partitions may still be taken out of it; its number stays.
+        """
+        if self._work is None or self._next is not None or not self._waiting.full or self.stopped is not None:
+            return None
+        self._next = self._waiting.compose(next(self._numbers))
+        return self._next
 
     @property
     def wake_at(self) -> float | None:
@@ -204,7 +215,7 @@ class Ingestor:
         """These partitions will be revoked: nothing new of them is begun. What is with the caller may still end."""
         leaving = frozenset(partitions) & self._positions.keys()
         self._leaving |= leaving
-        self._waiting.drop(leaving)
+        self._forget(leaving)
         work = self._work
         if work is not None:
             work.rest = [later.without_partitions(leaving) for later in work.rest]
@@ -219,7 +230,7 @@ class Ingestor:
     def lost(self, partitions: Iterable[TopicPartition], now: float) -> list[Decision]:
         """These partitions are gone already: nothing held of them is written or committed from here on."""
         gone = frozenset(partitions) & self._positions.keys()
-        self._waiting.drop(gone)
+        self._forget(gone)
         if self._work is not None:
             self._drop(self._work, gone)
         self._leaving -= gone
@@ -242,7 +253,10 @@ class Ingestor:
         work = self._work
         while work is not None and work.retry_at is not None and not work.batch.runs:
             work = self._next_batch(work)  # all of it was lost, and nothing of it is with the caller
-        if work is None and (self._waiting.due(now) or (self._draining and self._waiting)):
+        if work is None and self._next is not None:
+            work, self._next = _Work(self._next, retry_at=now), None
+            self._work = work
+        elif work is None and (self._waiting.due(now) or (self._draining and self._waiting)):
             work = self._work = _Work(self._waiting.compose(next(self._numbers)), retry_at=now)
         if work is not None and work.retry_at is not None and work.retry_at <= now:
             work.retry_at = None
@@ -309,6 +323,13 @@ class Ingestor:
                 else:
                     clean += 1
             self._gauge.landed(clean)
+
+    def _forget(self, gone: Collection[TopicPartition]) -> None:
+        """Take these partitions out of what was not begun yet."""
+        self._waiting.drop(gone)
+        if self._next is not None:
+            left = self._next.without_partitions(gone)
+            self._next = left if left.runs else None
 
     def _drop(self, work: _Work, gone: Collection[TopicPartition]) -> None:
         """Take these partitions out of what is under way. A batch that is left empty goes with the next decision."""

@@ -38,8 +38,37 @@ class RecordsFiltered:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnsAdded:
+    """The table of one event type lacked columns that its model has, and got them (schema contract `evolve`)."""
+
+    stream: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesDiscarded:
+    """So many rows landed without their values of columns that the table lacks (schema contract `discard_value`)."""
+
+    stream: str
+    columns: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDiscarded:
+    """So many rows did not land because the table lacks columns of theirs (schema contract `discard_row`)."""
+
+    stream: str
+    columns: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """Something failed and will be tried again. `what` is write, dead letters, claim, commit, read or publish."""
+    """Something failed and will be tried again.
+
+    `what` is write, dead letters, claim, commit, read, publish, or outbox (taking from it, or moving it to the log).
+    """
 
     what: str
     error: str
@@ -103,7 +132,7 @@ class FlowChanged:
 
 @dataclass(frozen=True, slots=True)
 class LineStopped:
-    """The consumer stopped, and a person has to look at the reason."""
+    """The consumer, or the relay of an outbox, stopped, and a person has to look at the reason."""
 
     reason: str
 
@@ -119,10 +148,41 @@ class EventsPublished:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class OrderPlaced:
+    """An order was placed, or its first answer was given once more (`repeated`)."""
+
+    repeated: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesRelayed:
+    """The log took messages of an outbox, all for one topic."""
+
+    topic: str
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxLeadChanged:
+    """Of the relays of an outbox, this one moves its messages from now on, or stands by while another one does."""
+
+    leads: bool
+
+
+SchemaHappening = ColumnsAdded | ValuesDiscarded | RowsDiscarded
+"""What a schema contract did."""
+
+
 Happening = (
     RowsMerged
     | RecordsDeadLettered
     | RecordsFiltered
+    | ColumnsAdded
+    | ValuesDiscarded
+    | RowsDiscarded
     | AttemptFailed
     | Recovered
     | PartitionsAssigned
@@ -133,4 +193,7 @@ Happening = (
     | FlowChanged
     | LineStopped
     | EventsPublished
+    | OrderPlaced
+    | MessagesRelayed
+    | OutboxLeadChanged
 )

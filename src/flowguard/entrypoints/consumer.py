@@ -1,26 +1,34 @@
-"""The consumer: in the foreground (`flowguard consume`), or as a thread beside the gateway (`flowguard up`)."""
+"""What runs beside the gateway in a thread of its own: the consumer, and the relay of the outbox."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from abc import abstractmethod
 from collections.abc import Callable
+from typing import Protocol
 
-from flowguard.application.ingest import Ingestion
 
-_log = logging.getLogger("flowguard.consumer")
+class Runnable(Protocol):
+    """An Ingestion, or an OutboxRelay."""
+
+    @abstractmethod
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set, then drain."""
 
 
 class Consumer:
-    """One Ingestion and its stop flag. Signal handlers only ask it to `stop`: they never raise.
+    """One Ingestion (or what runs like it) and its stop flag. Signal handlers only ask it to `stop`: they never raise.
 
     `failure` says why it ended by itself: a storm of dead letters, a setting to be mended, or a bug. None: it did not.
     """
 
-    def __init__(self, make: Callable[[], Ingestion]) -> None:
+    def __init__(self, make: Callable[[], Runnable], name: str = "consumer") -> None:
         self._make = make
+        self._name = name
+        self._log = logging.getLogger(f"flowguard.{name}")
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="flowguard-consumer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"flowguard-{name}", daemon=True)
         self.failure: str | None = None
 
     def run(self) -> None:
@@ -46,4 +54,4 @@ class Consumer:
             self.run()
         except Exception as error:  # noqa: BLE001  # a thread has nobody above it to tell
             self.failure = str(error) or type(error).__name__
-            _log.exception("the consumer stopped: %s", self.failure)
+            self._log.exception("the %s stopped: %s", self._name, self.failure)

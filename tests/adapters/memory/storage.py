@@ -13,6 +13,9 @@ from flowguard.adapters.memory import (
     MemoryEventSource,
     MemoryLedger,
     MemoryLog,
+    MemoryOrderRepository,
+    MemoryOrders,
+    MemoryOutbox,
     MemoryWarehouse,
 )
 from flowguard.domain.ingestion import TopicPartition
@@ -36,6 +39,17 @@ class MemoryDeadLetterStorage:
 
     def dead_letters(self) -> MemoryDeadLetterQueue:
         return self.queue
+
+
+@dataclass
+class MemoryOrderStorage:
+    hub: MemoryOrders = field(default_factory=MemoryOrders)
+
+    def orders(self, keep_keys_s: float = 86_400.0) -> MemoryOrderRepository:
+        return MemoryOrderRepository(self.hub, keep_keys_s=keep_keys_s)
+
+    def outbox(self) -> MemoryOutbox:
+        return MemoryOutbox(self.hub)
 
 
 @dataclass

@@ -90,6 +90,9 @@ class TestLoggingTelemetry(TelemetryContract):
             ("INFO", "Merged 5 clicks (skipped 1 duplicates)"),
             ("WARNING", "Dead-lettered 2 clicks (invalid), first: raw.clicks.v1-0 offset 7: 100% wrong"),
             ("INFO", "Filtered 3 clicks"),
+            ("INFO", "Added to the table of clicks: nights, hotel"),
+            ("WARNING", "Values of 4 clicks are in their payload only: their table has no nights"),
+            ("WARNING", "Discarded 4 clicks: their table has no nights"),
             ("WARNING", "Failed: write, attempt 1, will try again: the sink is down"),
             ("INFO", "Works again: write, after 4 failed attempts"),
             ("INFO", "Assigned raw.clicks.v1-0 from the log's own choice, raw.clicks.v1-1 from 7"),
@@ -101,6 +104,11 @@ class TestLoggingTelemetry(TelemetryContract):
             ("DEBUG", "Reading paused with 1000 bytes held"),
             ("ERROR", "Stopped: a storm of dead letters\\nof two lines"),
             ("DEBUG", "Published 5 clicks (1 duplicate, 2 rejected)"),
+            ("DEBUG", "Placed an order"),
+            ("DEBUG", "Answered an order once more"),
+            ("DEBUG", "Relayed 3 of the outbox to raw.orders.v1"),
+            ("INFO", "This relay moves the outbox"),
+            ("INFO", "Another relay moves the outbox: standing by"),
         ]
 
     def test_another_logger_can_be_given(self, lines: Lines) -> None:

@@ -18,6 +18,7 @@ from flowguard.domain.events import Envelope
 from flowguard.entrypoints.gateway import GatewayServer, PipelineObserver, create_app
 from flowguard.entrypoints.gateway.health import Check
 from flowguard.settings import Settings
+from tests.application.ordering import Counter
 from tests.application.publishing import CATALOG, CLICK, Desk
 
 DEADLINE_S = 20.0
@@ -78,13 +79,14 @@ class Answer:
 
 @dataclass
 class Gateway:
-    """A running one. `desk` is what is behind it."""
+    """A running one. `desk` is what is behind its events, `counter` what is behind its orders."""
 
     server: GatewayServer
     desk: Desk
     watcher: Watcher
     stop: threading.Event
     thread: threading.Thread
+    counter: Counter
     closed: list[str] = field(default_factory=list)
 
     @property
@@ -137,14 +139,23 @@ def running(
     drain_s: float = DEADLINE_S,
     port: int = 0,
     settings: Settings | None = None,
+    orders: bool = True,
 ) -> Iterator[Gateway]:
     desk, watcher, closed = Desk(), Watcher(), list[str]()
+    counter = Counter()
 
     async def close() -> None:
         closed.append("publisher")
 
     app = create_app(
-        catalog, settings or Settings(), desk.publish, watcher, SystemClock(), parts=parts, on_shutdown=close
+        catalog,
+        settings or Settings(),
+        desk.publish,
+        watcher,
+        SystemClock(),
+        orders=counter.place if orders else None,
+        parts=parts,
+        on_shutdown=close,
     )
     server = GatewayServer(app, "127.0.0.1", port, drain_s=drain_s)
     stop, ready = threading.Event(), threading.Event()
@@ -152,7 +163,7 @@ def running(
     thread.start()
     try:
         assert ready.wait(DEADLINE_S)
-        yield Gateway(server, desk, watcher, stop, thread, closed)
+        yield Gateway(server, desk, watcher, stop, thread, counter, closed)
     finally:
         stop.set()
         if watcher.held is not None:

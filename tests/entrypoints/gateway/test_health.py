@@ -56,6 +56,19 @@ def test_without_a_sink_events_are_still_taken_and_the_part_is_named() -> None:
         assert answer.body["parts"]["consumer"]["status"] == "ok"
 
 
+def test_ready_says_which_part_is_degraded_and_stays_ready_for_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+
+    def down() -> None:
+        raise TransientError("the database is away")
+
+    with running(parts={"orders": down, "sink": lambda: _ignore(let_go.wait(DEADLINE_S))}) as gateway:
+        ready = gateway.get("/health/ready")
+        assert (ready.status, ready.body["status"]) == (200, "degraded")
+        assert ready.body["degraded"] == {"orders": "the database is away", "sink": "no answer within 0.2 s"}
+        let_go.set()
+
+
 def test_a_check_with_a_bug_is_a_part_that_is_degraded() -> None:
     def buggy() -> None:
         raise KeyError("x")

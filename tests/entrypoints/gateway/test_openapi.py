@@ -20,7 +20,7 @@ from flowguard.settings import Settings
 from tests.application.publishing import CATALOG
 from tests.entrypoints.gateway.running import DEADLINE_S, GOOD, Gateway, running
 
-DOCUMENT = document(CATALOG, max_events=100)
+DOCUMENT = document(CATALOG, max_events=100, orders=CATALOG.named("orders"))
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "http.md"
 
@@ -81,6 +81,21 @@ def test_every_type_has_its_path_with_an_example_that_is_accepted(served: Gatewa
         media = DOCUMENT["paths"][f"/v1/events/{one.name}"]["post"]["requestBody"]["content"]["application/json"]
         answer = served.post(msgspec.json.encode(media["example"]), f"/v1/events/{one.name}")
         assert answer.verdicts == ["accepted"]
+
+
+@given(BODIES, st.sampled_from(["application/json", "application/cloudevents+json", "text/plain", ""]))
+def test_whatever_bytes_come_as_an_order_are_answered_as_the_document_says(
+    served: Gateway, body: bytes, content_type: str
+) -> None:
+    answer = served.post(body, "/v1/orders", content_type)
+    assert answer.status in {201, 400, 409, 422}
+    assert str(answer.status) in DOCUMENT["paths"]["/v1/orders"]["post"]["responses"]
+
+
+def test_the_example_of_an_order_is_placed_and_where_none_are_taken_none_is_documented(served: Gateway) -> None:
+    media = DOCUMENT["paths"]["/v1/orders"]["post"]["requestBody"]["content"]["application/json"]
+    assert served.post(msgspec.json.encode(media["example"]), "/v1/orders").status in {201, 409}
+    assert "/v1/orders" not in document(CATALOG, max_events=100)["paths"]
 
 
 def test_every_kind_of_problem_is_in_the_reference() -> None:

@@ -1,14 +1,12 @@
-"""Forward-only, numbered migrations: each is applied once, and remembered with its checksum."""
+"""Bringing a file up to date: the migrations of sql/sqlite, and the tables of the catalog."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,6 +18,7 @@ from flowguard.adapters.sqlite.errors import code_of, mapped
 from flowguard.adapters.sqlite.tables import table_of
 from flowguard.domain.catalog import EventType
 from flowguard.domain.errors import ConfigurationError, TransientError
+from flowguard.domain.migrations import Migration, numbered, pending
 
 _BOOKKEEPING = """CREATE TABLE IF NOT EXISTS fg_migrations (
   part TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at TEXT NOT NULL,
@@ -33,23 +32,6 @@ class Part(StrEnum):
     LOG = "log"
     WAREHOUSE = "warehouse"
     DEAD_LETTERS = "dead_letters"
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One step forward. `part` is a Part, or `table NAME` for steps that were derived from the catalog."""
-
-    part: str
-    number: int
-    name: str
-    statements: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.part} {self.number}: {self.name}"
-
-    @property
-    def checksum(self) -> str:
-        return sha256(";\n".join(self.statements).encode()).hexdigest()[:16]
 
 
 def migrate(
@@ -88,15 +70,8 @@ def migrate(
 def migrations_of(part: Part) -> list[Migration]:
     """The migrations of a part, in order. Raises ConfigurationError where the installation lacks them."""
     folder = _sql_folder() / part
-    found = [
-        Migration(part, int(number), name.replace("_", " "), tuple(statements_of(file.read_text("utf-8"))))
-        for file in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda one: one.name)
-        if file.name.endswith(".sql")
-        for number, _, name in [file.name.removesuffix(".sql").partition("_")]
-    ]
-    if not found or [one.number for one in found] != list(range(1, len(found) + 1)):
-        raise ConfigurationError(f"{folder} does not hold migrations 0001, 0002, ...: install FlowGuard again")
-    return found
+    files = {one.name: one.read_text("utf-8") for one in (folder.iterdir() if folder.is_dir() else ())}
+    return numbered(part, {name: text for name, text in files.items() if name.endswith(".sql")}, statements_of, folder)
 
 
 def statements_of(script: str) -> Iterator[str]:
@@ -143,26 +118,12 @@ def _set_up(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
 def _files(connection: sqlite3.Connection, parts: Collection[Part]) -> Iterator[Migration]:
     connection.execute(_BOOKKEEPING)
     for part in (one for one in Part if one in parts):
-        known = migrations_of(part)
         applied = dict(
             connection.execute("SELECT number, checksum FROM fg_migrations WHERE part = ?", (part,)).fetchall()
         )
-        if len(applied) > len(known):
-            raise ConfigurationError(
-                f"the {part} tables were migrated to {max(applied)} by a newer FlowGuard, and this one knows"
-                f" {len(known)}: upgrade it"
-            )
-        for migration in known:
-            checksum = applied.get(migration.number)
-            if checksum is None:
-                _apply(connection, migration)
-                yield migration
-            elif checksum != migration.checksum:
-                raise ConfigurationError(
-                    f"migration {migration} was applied with other text (checksum {checksum}, now"
-                    f" {migration.checksum}): put the file back as it was, and the change into a new file with the"
-                    " next number"
-                )
+        for migration in pending(migrations_of(part), applied):
+            _apply(connection, migration)
+            yield migration
 
 
 def _tables(connection: sqlite3.Connection, event_types: Iterable[EventType]) -> Iterator[Migration]:

@@ -139,6 +139,8 @@ def _tables(container: Container) -> Iterator[Finding]:
     yield from _tried("log", lambda: _log(container, shown["log_url"]))
     yield from _tried("sink", lambda: _sink(container, shown["sink_url"]))
     yield from _tried("dead letters", lambda: _dead_letters(container, shown["dead_letter_url"]))
+    if "orders_url" in shown:
+        yield from _tried("orders", lambda: _orders(container, shown["orders_url"]))
     yield from _set_back(container)
 
 
@@ -164,6 +166,11 @@ def _sink(container: Container, url: str) -> str:
 def _dead_letters(container: Container, url: str) -> str:
     container.dead_letters().page(limit=1)
     return f"{url} can be read"
+
+
+def _orders(container: Container, url: str) -> str:
+    container.orders().check()
+    return f"{url} takes orders"
 
 
 def _set_back(container: Container) -> Iterator[Finding]:

@@ -76,11 +76,11 @@ def looking_from_outside(flags: Flags) -> Iterator[Container]:
 
 
 def refuse_memory(settings: Settings, instead: str) -> None:
-    """Raise ConfigurationError where something is kept in the memory of one process only."""
+    """Raise ConfigurationError where what several processes share is kept in the memory of one only."""
     from flowguard.settings import scheme_of
 
     for name, url in urls_of(settings).items():
-        if scheme_of(url) == "memory":
+        if name != "orders_url" and scheme_of(url) == "memory":
             raise ConfigurationError(f"{name}: {url} lives and ends inside the process of `flowguard up`: {instead}")
 
 
@@ -95,6 +95,7 @@ def urls_of(settings: Settings) -> dict[str, str]:
         "log_url": settings.effective_log_url,
         "sink_url": settings.effective_sink_url,
         "dead_letter_url": settings.effective_dead_letter_url,
+        **({"orders_url": settings.orders_url} if settings.orders_url else {}),
     }
 
 

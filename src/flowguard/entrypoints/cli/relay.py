@@ -1,7 +1,8 @@
-"""`relay`: what another FlowGuard log holds, into the log of the settings."""
+"""`relay`: what another FlowGuard log holds, or an outbox, into the log of the settings."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowguard.domain.errors import ConfigurationError
+from flowguard.domain.errors import ConfigurationError, TransientError
 from flowguard.entrypoints.cli.lifetime import start_logging, stopped_by_signals
 from flowguard.entrypoints.cli.options import DataDir, Json, Verbose
 
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
     from flowguard.container import Container
     from flowguard.settings import Settings
 
+_log = logging.getLogger("flowguard")
 
-def relay(
+relay = typer.Typer(name="relay", help="What another log holds, or an outbox, into this log.")
+
+
+@relay.callback(invoke_without_command=True)
+def another_log(
+    context: typer.Context,
     *,
     url: Annotated[
         str,
         typer.Option("--from", metavar="URL", help="The log to read: sqlite:///folder/log.db, or kafka://host:9092."),
-    ],
+    ] = "",
     topics: Annotated[
         list[str] | None, typer.Option("--topic", help="Only this topic; may be repeated [default: the catalog's].")
     ] = None,
@@ -36,6 +43,12 @@ def relay(
     as_json: Json = False,
 ) -> None:
     """Move what another log holds into this one, and go on with what comes. Ctrl-C finishes what is under way."""
+    if context.invoked_subcommand is not None:
+        return
+    if not url:
+        raise typer.BadParameter(
+            "name the log to read; an outbox is moved by `flowguard relay outbox`", param_hint="--from"
+        )
     from flowguard.application.forward import nothing_left
     from flowguard.container import Container
     from flowguard.entrypoints.cli import output
@@ -104,7 +117,7 @@ def _require_topics(topics: Sequence[str], target: Container) -> None:
 
 def _forward(origin: Container, target: Container) -> Forward:
     from flowguard.application.forward import Forward, ForwardPorts
-    from flowguard.application.ingest import Pace
+    from flowguard.application.ingest_ports import Pace
     from flowguard.application.worker import ThreadWorker
 
     settings = target.settings()
@@ -117,3 +130,55 @@ def _forward(origin: Container, target: Container) -> Forward:
         flow=settings.flow,
         pace=Pace(drain_s=settings.drain_s),
     )
+
+
+@relay.command()
+def outbox(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End once nothing waits.")] = False,
+    data_dir: DataDir = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Move the outbox of orders_url into this log, in order. One relay is at work; others stand by for it."""
+    from flowguard.entrypoints.cli import output
+    from flowguard.entrypoints.cli.configuration import container_of, without_secrets
+
+    with container_of({"data_dir": data_dir}) as container:
+        settings = container.settings()
+        _require_lasting(settings)
+        start_logging(verbose=verbose)
+        _require_both(container)
+        made = container.outbox_relay()
+        stop = threading.Event()
+        with stopped_by_signals(stop.set):
+            made.run(stop, once=once)
+    if as_json:
+        there, here = without_secrets(settings.orders_url), without_secrets(settings.effective_log_url)
+        output.as_json({"from": there, "to": here, "messages": dict(made.relayed)})
+        return
+    for topic, count in made.relayed.items():
+        output.say(f"Relayed {count} messages to {topic}")
+
+
+def _require_lasting(settings: Settings) -> None:
+    from flowguard.settings import scheme_of
+
+    if not settings.orders_url:
+        raise ConfigurationError(
+            "orders_url is empty: name the database of the outbox, FLOWGUARD_ORDERS_URL=postgresql://user@host/database"
+        )
+    if "memory" in (scheme_of(settings.orders_url), scheme_of(settings.effective_log_url)):
+        raise ConfigurationError("memory:// lives and ends inside one process: relay moves between what stays")
+
+
+def _require_both(container: Container) -> None:
+    """Raise ConfigurationError where tables or topics are missing; what is away is waited for."""
+    try:
+        container.orders().check()
+    except TransientError as error:
+        _log.warning("the outbox is away: %s", error)
+    try:
+        _require_topics(list(container.topics()), container)
+    except TransientError as error:
+        _log.warning("the log is away: %s", error)

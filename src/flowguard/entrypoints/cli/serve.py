@@ -7,8 +7,9 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Annotated
@@ -39,22 +40,12 @@ def up(
         start_logging(verbose=verbose)
         from flowguard.entrypoints.consumer import Consumer
 
-        container.migrate()
+        _migrate(container)
         _prepare_log(container)
-        consumer = Consumer(container.ingestion)
-        server = _server(container, consumer)
+        beside = {"consumer": Consumer(container.ingestion), **_relay(container)}
+        server = _server(container, beside)
         tune_interpreter()
-
-        def ready() -> None:
-            consumer.start()
-            _banner(container, server, as_json=as_json)
-
-        try:
-            _serve(server, ready)
-        finally:
-            consumer.stop()
-            if not consumer.join(container.settings().drain_s + 1):
-                _log.warning("the consumer did not finish in time; the next start goes on where it stands")
+        _serve(container, server, beside, as_json=as_json)
 
 
 def gateway(
@@ -67,9 +58,10 @@ def gateway(
         refuse_memory(container.settings(), "no consumer elsewhere could read it")
         start_logging(verbose=verbose)
         _prepare_log(container)
-        server = _server(container, None)
+        beside = _relay(container)
+        server = _server(container, beside)
         tune_interpreter()
-        _serve(server, lambda: _banner(container, server, as_json=as_json))
+        _serve(container, server, beside, as_json=as_json)
 
 
 def consume(
@@ -140,6 +132,17 @@ def _flags(*, data_dir: Path | None, verbose: bool) -> list[str]:
     return [*(["--data-dir", str(data_dir)] if data_dir is not None else []), *(["--verbose"] if verbose else [])]
 
 
+def _migrate(container: Container) -> None:
+    """Bring all up to date. Without the database of orders, events are taken all the same."""
+    try:
+        container.migrate()
+    except TransientError as error:
+        if not container.settings().orders_url:
+            raise
+        container.migrate(orders=False)
+        _log.warning("the database of orders is away: %s; `flowguard migrate` makes its tables, if they are new", error)
+
+
 def _prepare_log(container: Container) -> None:
     """Make the topics of an embedded log.
 
@@ -174,36 +177,64 @@ def _prepare_log(container: Container) -> None:
         )
 
 
-def _server(container: Container, consumer: Consumer | None) -> GatewayServer:
+def _relay(container: Container) -> dict[str, Consumer]:
+    """The relay of the outbox, where orders are taken here and the settings want it here, too."""
+    from flowguard.entrypoints.consumer import Consumer
+
+    settings = container.settings()
+    if not settings.orders_url or not settings.relay_outbox:
+        return {}
+    return {"outbox": Consumer(container.outbox_relay, "outbox")}
+
+
+def _server(container: Container, beside: Mapping[str, Consumer]) -> GatewayServer:
     from flowguard.entrypoints.gateway import GatewayServer, create_app
     from flowguard.entrypoints.gateway.health import Check
 
     settings = container.settings()
     publisher = container.publisher()
+    orders = container.place_order() if settings.orders_url else None
     parts: dict[str, Check] = {"sink": container.sink().check}
-    if consumer is not None:
-        parts["consumer"] = lambda: _check_consumer(consumer)
+    if orders is not None:
+        parts["orders"] = orders.check
+    for name, one in beside.items():
+        parts[name] = partial(_check_running, one)
     app = create_app(
         container.catalog(),
         settings,
         container.publish(publisher=publisher),
         container.observer(),
         container.clock(),
+        orders=orders,
         parts=parts,
         on_shutdown=publisher.close,
     )
     return GatewayServer(app, settings.host, settings.port, drain_s=settings.drain_s)
 
 
-def _check_consumer(consumer: Consumer) -> None:
-    if consumer.failure is not None:
-        raise ConfigurationError(f"stopped: {consumer.failure}")
+def _check_running(one: Consumer) -> None:
+    if one.failure is not None:
+        raise ConfigurationError(f"stopped: {one.failure}")
 
 
-def _serve(server: GatewayServer, ready: Callable[[], None]) -> None:
+def _serve(container: Container, server: GatewayServer, beside: Mapping[str, Consumer], *, as_json: bool) -> None:
+    """Serve, with these beside it, until a signal comes; they drain after the last answer."""
     stop = threading.Event()
-    with stopped_by_signals(stop.set):
-        server.run(stop, ready)
+
+    def ready() -> None:
+        for one in beside.values():
+            one.start()
+        _banner(container, server, as_json=as_json)
+
+    try:
+        with stopped_by_signals(stop.set):
+            server.run(stop, ready)
+    finally:
+        for one in beside.values():
+            one.stop()
+        for name, one in beside.items():
+            if not one.join(container.settings().drain_s + 1):
+                _log.warning("the %s did not finish in time; the next start goes on where it stands", name)
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from flowguard.application.orders import PlaceOrder
 from flowguard.application.publish import Publish
 from flowguard.domain.catalog import Catalog
 from flowguard.entrypoints.gateway.health import Check, HealthEndpoints
 from flowguard.entrypoints.gateway.live import LiveEndpoints, PipelineObserver
+from flowguard.entrypoints.gateway.ordering import KEY_HEADER, REPEATED_HEADER, OrderingEndpoint
 from flowguard.entrypoints.gateway.pages import PageEndpoints
 from flowguard.entrypoints.gateway.problems import ProblemError, on_bug, on_http_error, on_problem
 from flowguard.entrypoints.gateway.publishing import PublishingEndpoint
@@ -36,10 +38,13 @@ def create_app(
     observer: PipelineObserver,
     clock: Clock,
     *,
+    orders: PlaceOrder | None = None,
     parts: Mapping[str, Check] | None = None,
     on_shutdown: Callable[[], Awaitable[None]] = _nothing,
 ) -> Starlette:
     """The gateway. `parts` are checks shown by /health beside the log's own, by name (`sink`, `consumer`).
+
+    `orders` is None where the gateway takes none.
 
     `on_shutdown` is awaited in the server's event loop after the last answer: the place to close the publisher.
     """
@@ -52,12 +57,26 @@ def create_app(
         max_events=settings.max_events,
         origins=settings.cors_origins,
     )
+    ordering = OrderingEndpoint(
+        orders,
+        max_body_bytes=settings.max_body_bytes,
+        body_idle_s=settings.body_idle_s,
+        origins=settings.cors_origins,
+    )
     live = LiveEndpoints(observer, clock.monotonic, closing)
     health = HealthEndpoints(publish.check, parts or {}, clock.monotonic)
-    pages = PageEndpoints(catalog, max_events=settings.max_events, max_body_bytes=settings.max_body_bytes)
+    pages = PageEndpoints(
+        catalog,
+        max_events=settings.max_events,
+        max_body_bytes=settings.max_body_bytes,
+        orders=None if orders is None else orders.event_type,
+    )
 
     async def post_events(request: Request) -> Response:
         return await events(request)
+
+    async def post_order(request: Request) -> Response:
+        return await ordering(request)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -67,12 +86,14 @@ def create_app(
             closing.set()
             live.stop()
             health.stop()
+            ordering.stop()
             await on_shutdown()
 
     app = Starlette(
         routes=[
             Route("/v1/events/{event_type}", post_events, methods=["POST"]),
             Route("/v1/events", post_events, methods=["POST"]),
+            Route("/v1/orders", post_order, methods=["POST"]),
             Route("/v1/status", live.status),
             Route("/v1/stream", live.stream),
             Route("/health/live", health.live),
@@ -109,7 +130,8 @@ def _cors(origins: tuple[str, ...]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "Content-Encoding"],
+            allow_headers=["Content-Type", "Content-Encoding", KEY_HEADER],
+            expose_headers=[REPEATED_HEADER],
             max_age=3600,
         )
     ]

@@ -130,6 +130,18 @@ def wants_lines(content_type: str) -> bool:
     )
 
 
+def value_of(body: bytes) -> tuple[object, bool]:
+    """(value, clean) of a body that is one JSON value. Clean: see `events_of`. Raises ProblemError."""
+    body = body.removeprefix(_BOM)
+    if not body or body.isspace():
+        raise ProblemError(EMPTY_BODY, "Send a JSON object.")
+    try:
+        value, clean = decode_body(body)
+    except PayloadError as error:
+        raise ProblemError(NOT_JSON, str(error)) from error
+    return value, clean and _sound([value], MAX_DEPTH)
+
+
 def events_of(body: bytes, max_events: int, *, lines: bool) -> tuple[list[object], bool]:
     """(events, clean): of one object, an array, or lines. Clean events hold nothing that a sink could not store.
 

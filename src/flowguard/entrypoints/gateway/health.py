@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("flowguard.gateway")
 _PATIENCE_S = 5.0
+_PROBE_S = 0.2
 
 Check = Callable[[], None] | Callable[[], Awaitable[None]]
 """Raises what is wrong with one part. One that is not a coroutine function runs in a thread, and may block."""
@@ -43,11 +44,15 @@ class HealthEndpoints:
         return _json({"status": "ok", "version": __version__})
 
     async def ready(self, _request: Request) -> Response:
-        """200 when the log takes events now, else 503 with the reason."""
+        """200 when the log takes events now, else 503 with the reason. Says which other parts are degraded."""
         trouble = await self._parts[LOG].get()
         if trouble is not None:
             return problem(NOT_READY, f"{LOG}: {trouble}", {"Retry-After": "1"})
-        return _json({"status": "ok", "version": __version__})
+        others = {name: part for name, part in self._parts.items() if name != LOG}
+        troubles = await asyncio.gather(*map(_soon, others.values()))
+        degraded = {name: detail for name, detail in zip(others, troubles, strict=True) if detail is not None}
+        told = {"degraded": degraded} if degraded else {}
+        return _json({"status": "degraded" if degraded else "ok", "version": __version__, **told})
 
     async def all(self, _request: Request) -> Response:
         """Every part; 200 when events are taken (`ok`, `degraded`), else 503 (`unavailable`)."""
@@ -90,6 +95,15 @@ class HealthEndpoints:
             return None
 
         return outcome
+
+
+async def _soon(part: Shared[str | None]) -> str | None:
+    """What is wrong with the part, said before a probe loses patience: one that hangs must not make it give us up."""
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            return await part.get()
+    except TimeoutError:
+        return f"no answer within {_PROBE_S:g} s"
 
 
 def _json(value: object) -> Response:

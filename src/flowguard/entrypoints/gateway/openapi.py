@@ -12,8 +12,10 @@ from flowguard import __version__
 from flowguard.application.publish import PublishReport
 from flowguard.domain.catalog import Catalog, EventType
 from flowguard.domain.events import MAX_EVENT_ID
+from flowguard.domain.orders import MAX_KEY
 from flowguard.entrypoints.gateway import problems
 from flowguard.entrypoints.gateway.examples import example_of
+from flowguard.entrypoints.gateway.ordering import KEY_HEADER, REPEATED_HEADER, OrderAnswer
 
 Json = dict[str, Any]
 
@@ -49,8 +51,8 @@ _REFUSALS = (
 )
 
 
-def document(catalog: Catalog, *, max_events: int) -> Json:
-    """The whole document."""
+def document(catalog: Catalog, *, max_events: int, orders: EventType | None = None) -> Json:
+    """The whole document. `orders` is the event type of orders, where they are taken."""
     refs, definitions = models_json_schema(
         [(one.model, "validation") for one in catalog], ref_template=_SCHEMAS + "{model}"
     )
@@ -85,6 +87,10 @@ def document(catalog: Catalog, *, max_events: int) -> Json:
             "responses": _publish_responses(),
         }
     }
+    if orders is not None:
+        _, order_answer = msgspec.json.schema_components([OrderAnswer], ref_template=_SCHEMAS + "{name}")
+        schemas |= {**order_answer, "InvalidOrder": _invalid_order_schema()}
+        paths["/v1/orders"] = {"post": _placing(orders)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -159,6 +165,47 @@ def _publish_responses() -> Json:
         "422": _answer("None was accepted: a verdict on each event.", "NoneAccepted", problems.MEDIA_TYPE),
         **_problem_responses(_REFUSALS),
     }
+
+
+def _placing(orders: EventType) -> Json:
+    json: Json = {"schema": _ref(_plain(orders))}
+    if (example := example_of(orders)) is not None:
+        json["example"] = example
+    key = {
+        "name": KEY_HEADER,
+        "in": "header",
+        "description": "Names this request, however often it is sent: it is carried out once, and gets the first answer"
+        " each time.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[A-Za-z0-9._:-]+$"},
+    }
+    repeated = {"description": "Where this is a repeated answer: true.", "schema": {"const": "true"}}
+    placed = _answer("The order and its event are durable, and the event lands exactly once.", "OrderAnswer")
+    return {
+        "summary": "Place an order",
+        "description": "The order is stored, and in the same transaction its event, which then goes to the log.",
+        "operationId": "place_order",
+        "parameters": [key],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": json,
+                "application/cloudevents+json": {"schema": _ref(_cloud(orders))},
+            },
+        },
+        "responses": {
+            "201": {**placed, "headers": {REPEATED_HEADER: repeated}},
+            "422": _answer(
+                "The order does not fit, or the key belongs to another.", "InvalidOrder", problems.MEDIA_TYPE
+            ),
+            **_problem_responses((*_REFUSALS, problems.ORDER_EXISTS)),
+        },
+    }
+
+
+def _invalid_order_schema() -> Json:
+    """Of a key that belongs to another request, there are no errors to tell."""
+    errors = {"type": "array", "items": _ref("EventFault")}
+    return {"allOf": [_ref("Problem"), {"type": "object", "properties": {"errors": errors}}]}
 
 
 def _problem_responses(kinds: Iterable[problems.Kind]) -> Json:

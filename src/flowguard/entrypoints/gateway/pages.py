@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
-from flowguard.domain.catalog import Catalog
+from flowguard.domain.catalog import Catalog, EventType
 from flowguard.entrypoints.gateway.openapi import document
 from flowguard.entrypoints.gateway.reference import curl, reference
 
@@ -26,8 +26,11 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 class PageEndpoints:
     """Everything is made at the first request for it, and then kept."""
 
-    def __init__(self, catalog: Catalog, *, max_events: int, max_body_bytes: int) -> None:
+    def __init__(
+        self, catalog: Catalog, *, max_events: int, max_body_bytes: int, orders: EventType | None = None
+    ) -> None:
         self._catalog = catalog
+        self._orders = orders
         self._max_events = max_events
         self._max_body_bytes = max_body_bytes
 
@@ -51,12 +54,14 @@ class PageEndpoints:
 
     @cached_property
     def _docs(self) -> str:
-        body = reference(self._catalog, max_events=self._max_events, max_body_bytes=self._max_body_bytes)
+        body = reference(
+            self._catalog, max_events=self._max_events, max_body_bytes=self._max_body_bytes, orders=self._orders
+        )
         return _text("docs.html").replace("{{style}}", _text("style.css")).replace("{{body}}", body)
 
     @cached_property
     def _openapi(self) -> bytes:
-        return msgspec.json.encode(document(self._catalog, max_events=self._max_events))
+        return msgspec.json.encode(document(self._catalog, max_events=self._max_events, orders=self._orders))
 
 
 def _base(request: Request) -> str:

@@ -35,16 +35,21 @@ class Kind(NamedTuple):
 NOT_JSON = Kind("not-json", 400, "The body is not JSON")
 EMPTY_BODY = Kind("empty-body", 400, "The body is empty")
 BAD_ENCODING = Kind("bad-content-encoding", 400, "The body is not what Content-Encoding says")
+BAD_KEY = Kind("bad-idempotency-key", 400, "The Idempotency-Key is none")
 FOREIGN_ORIGIN = Kind("foreign-origin", 403, "Browsers on this origin may not post events")
 UNKNOWN_EVENT_TYPE = Kind("unknown-event-type", 404, "There is no such event type")
+NO_ORDERS = Kind("no-orders", 404, "This gateway takes no orders")
 NOT_FOUND = Kind("not-found", 404, "There is nothing here")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This is not done with that method")
 STALLED = Kind("stalled", 408, "The body did not come to its end")
+ORDER_EXISTS = Kind("order-exists", 409, "There is such an order already")
 TOO_LARGE = Kind("too-large", 413, "The body is too large")
 TOO_MANY = Kind("too-many-events", 413, "There are too many events in one request")
 MEDIA_TYPE_REFUSED = Kind("unsupported-media-type", 415, "Events are sent as JSON")
 NO_EVENTS = Kind("no-events", 422, "There is no event in the request")
 NONE_ACCEPTED = Kind("none-accepted", 422, "No event of the request was accepted")
+INVALID_ORDER = Kind("invalid-order", 422, "The order was not placed")
+KEY_REUSED = Kind("idempotency-key-reused", 422, "The Idempotency-Key belongs to another request")
 BUG = Kind("bug", 500, "Something is wrong inside FlowGuard")
 UNAVAILABLE = Kind("unavailable", 503, "Not now")
 NOT_READY = Kind("not-ready", 503, "The log takes no events now")
@@ -73,8 +78,13 @@ def problem(
 def unavailable(error: TransientError | ConfigurationError) -> Response:
     """503 for a log that cannot take it now, or that a person has to mend first."""
     detail = f"{error}. Sending the same events again, with the same event ids, is safe: each lands once."
+    return problem(UNAVAILABLE, detail, retry_after(error))
+
+
+def retry_after(error: Exception) -> dict[str, str]:
+    """The header that says when to try again, in seconds."""
     wait_s = error.retry_after_s if isinstance(error, BackpressureError) else 1.0
-    return problem(UNAVAILABLE, detail, {"Retry-After": str(max(1, ceil(wait_s)))})
+    return {"Retry-After": str(max(1, ceil(wait_s)))}
 
 
 async def on_problem(_request: Request, error: Exception) -> Response:

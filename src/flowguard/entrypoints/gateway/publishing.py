@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.responses import Response
@@ -13,8 +12,8 @@ from starlette.responses import Response
 from flowguard.application.publish import Publish, PublishReport, UnknownEventTypeError
 from flowguard.domain.errors import ConfigurationError, TransientError
 from flowguard.entrypoints.gateway.body import events_of, read_body, wants_lines
+from flowguard.entrypoints.gateway.origins import refuse_foreign
 from flowguard.entrypoints.gateway.problems import (
-    FOREIGN_ORIGIN,
     NO_EVENTS,
     NONE_ACCEPTED,
     UNKNOWN_EVENT_TYPE,
@@ -51,7 +50,7 @@ class PublishingEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """One request: one object, an array or lines; of the type in the path, or each of its own."""
-        self._refuse_foreign(request)
+        refuse_foreign(request, self._origins)
         event_type: str | None = request.path_params.get("event_type")
         if event_type is not None and event_type not in self._names:
             known = ", ".join(self._names)
@@ -72,15 +71,6 @@ class PublishingEndpoint:
         if report.rejected == len(report.results):
             return problem(NONE_ACCEPTED, _summary(report), more=_members(report))
         return Response(_encode(report), HTTPStatus.ACCEPTED, media_type="application/json")
-
-    def _refuse_foreign(self, request: Request) -> None:
-        """A page of another site must not fill the log through its visitors: CORS alone only hides the answer."""
-        origin = request.headers.get("origin")
-        if origin is None or origin in self._origins or "*" in self._origins:
-            return
-        if urlsplit(origin).netloc != request.headers.get("host"):
-            detail = f"Pages of {origin[:200]} may not post events. To let them, add it to FLOWGUARD_CORS_ORIGINS."
-            raise ProblemError(FOREIGN_ORIGIN, detail)
 
 
 def _members(report: PublishReport) -> dict[str, object]:

@@ -23,18 +23,20 @@ _ADDRESSES = (
     ("GET /health", "all parts; /health/live: the process answers; /health/ready: the log takes events"),
     ("GET /openapi.json", "this page for machines (OpenAPI 3.1)"),
 )
+_ORDERS = ("POST /v1/orders", "place an order, with an Idempotency-Key if it may be sent again")
 _ANSWERS = (
     "<p>202: at least one event is durable, or was so before. Each has its verdict: <b>accepted</b>, <b>duplicate</b>"
     " or <b>rejected</b>, with what is wrong and where (a JSON pointer). Other answers are problems (RFC 9457):</p>"
 )
 
 
-def reference(catalog: Catalog, *, max_events: int, max_body_bytes: int) -> str:
-    """HTML. `{{base}}` stands for the gateway's own address."""
+def reference(catalog: Catalog, *, max_events: int, max_body_bytes: int, orders: EventType | None = None) -> str:
+    """HTML. `{{base}}` stands for the gateway's own address; `orders` is the event type of orders that it places."""
     return "".join(
         [
             _publishing(max_events, max_body_bytes),
             *(_event_type(one) for one in catalog),
+            *([] if orders is None else [_placing(orders)]),
             "<section id=fields><h2>Fields of every event</h2><p>All may be left out.</p>",
             _fields({"properties": ENVELOPE}, {}),
             "</section>",
@@ -42,19 +44,23 @@ def reference(catalog: Catalog, *, max_events: int, max_body_bytes: int) -> str:
             _ANSWERS,
             _table(("Status", "Problem", "Meaning"), ((str(k.status), k.uri, k.title) for k in problems.KINDS)),
             "</section><section id=addresses><h2>Addresses</h2>",
-            _table(("Request", "What for"), _ADDRESSES),
+            _table(("Request", "What for"), _ADDRESSES if orders is None else (_ORDERS, *_ADDRESSES)),
             "</section>",
         ]
     )
 
 
-def curl(event_type: EventType) -> str | None:
-    """A line for a shell that publishes one event, to `{{base}}`; None where no example could be made up."""
+def curl(event_type: EventType, path: str = "", *headers: str) -> str | None:
+    """A line for a shell that publishes one event, to `{{base}}`; None where no example could be made up.
+
+    Another `path` than the type's own, and more `headers`, may be given.
+    """
     example = example_of(event_type)
     if example is None:
         return None
     body = json.dumps(example, ensure_ascii=False).replace("'", "'\\''")
-    return f"curl {{{{base}}}}/v1/events/{event_type.name} -H 'Content-Type: application/json' -d '{body}'"
+    flags = " ".join(f"-H '{one}'" for one in ("Content-Type: application/json", *headers))
+    return f"curl {{{{base}}}}{path or f'/v1/events/{event_type.name}'} {flags} -d '{body}'"
 
 
 def _publishing(max_events: int, max_body_bytes: int) -> str:
@@ -64,6 +70,17 @@ def _publishing(max_events: int, max_body_bytes: int) -> str:
         " one request, gzip or not. CloudEvents in their structured form are taken as well. The answer comes when the"
         " events would survive a power cut. Give each event an <code>event_id</code> of your own, and sending it again"
         " after an error is safe: it lands once.</p></section>"
+    )
+
+
+def _placing(orders: EventType) -> str:
+    line = curl(orders, "/v1/orders", "Idempotency-Key: 7d4c2f1e")
+    return (
+        f"<section id=orders-placed><h2>Placing an order</h2><p>One <code>{escape(orders.name)}</code> event a request."
+        " The answer, 201, comes when the order is stored together with its event, which then goes to the log and lands"
+        " once. With an <code>Idempotency-Key</code> of your own making, the same request may be sent again: it is"
+        " carried out once, and gets the first answer each time.</p>"
+        + (f"<pre><code>{escape(line, quote=False)}</code></pre></section>" if line else "</section>")
     )
 
 
