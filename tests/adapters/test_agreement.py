@@ -244,10 +244,13 @@ class Agreement(RuleBasedStateMachine):
 
 def agree(make: Callable[[ExitStack], Side], *, steps: int = 30) -> None:
     """Drive memory and what `make` makes."""
+
+    class Both(Agreement):
+        def __init__(self) -> None:
+            super().__init__(make)
+
     examples = max(20, settings().max_examples // 5)
-    run_state_machine_as_test(
-        lambda: Agreement(make), settings=settings(max_examples=examples, stateful_step_count=steps)
-    )
+    run_state_machine_as_test(Both, settings=settings(max_examples=examples, stateful_step_count=steps))
 
 
 def test_memory_and_sqlite_agree() -> None:

@@ -85,10 +85,12 @@ class PostgresEventSink(EventSink):
         """One transaction. Raises AlreadyThereError where it goes `direct`, and something is there already."""
         batch = fitted.batch
         merged: dict[str, Merged] = {}
+        report = WriteReport(merged, fitted.told)
         try:
             with self._database.transaction() as connection:
                 stood = move(connection, batch.moves)
-                if (report := self._written_before(batch.moves, stood)) is not None:
+                if (before := self._written_before(batch.moves, stood)) is not None:
+                    report = before  # also where this reply is lost, too
                     return report
                 new = {
                     (one.claim.partition, one.claim.incarnation)
@@ -103,12 +105,12 @@ class PostgresEventSink(EventSink):
                 for filtered in batch.filtered:
                     remember_filtered(connection, filtered)
         except UnknownOutcomeError:
-            self._unsure = batch.moves, WriteReport(merged, fitted.told)
+            self._unsure = batch.moves, report
             raise
         self._unsure = None
         if not direct:
             self._learn(surprised=any(one.duplicates for one in merged.values()))
-        return WriteReport(merged, fitted.told)
+        return report
 
     def _written_before(self, moves: tuple[Move, ...], stood: Sequence[int | None]) -> WriteReport | None:
         """What the write reported whose reply was lost, if these moves are its own, and have been made.
