@@ -90,8 +90,8 @@ class PostgresEventSink(EventSink):
             with self._database.transaction() as connection:
                 stood = move(connection, batch.moves)
                 if (before := self._written_before(batch.moves, stood)) is not None:
-                    report = before  # also where this reply is lost, too
-                    return report
+                    report = before
+                    return report  # noqa: RET504  # where this commit's reply is lost as well, it is noted below
                 new = {
                     (one.claim.partition, one.claim.incarnation)
                     for one, at in zip(batch.moves, stood, strict=True)
