@@ -242,15 +242,14 @@ class Agreement(RuleBasedStateMachine):
             assert not what.endswith("doubled") or not told
 
 
-def agree(make: Callable[[ExitStack], Side], *, steps: int = 30) -> None:
+def agree(make: Callable[[ExitStack], Side], *, examples: int) -> None:
     """Drive memory and what `make` makes."""
 
-    class Both(Agreement):
+    class Agreeing(Agreement):
         def __init__(self) -> None:
             super().__init__(make)
 
-    examples = max(20, settings().max_examples // 5)
-    run_state_machine_as_test(Both, settings=settings(max_examples=examples, stateful_step_count=steps))
+    run_state_machine_as_test(Agreeing, settings=settings(max_examples=examples, stateful_step_count=30))
 
 
 def test_memory_and_sqlite_agree() -> None:
@@ -261,7 +260,7 @@ def test_memory_and_sqlite_agree() -> None:
             closing.callback(storage.close)
         return Side(*files, TOPICS)
 
-    agree(make)
+    agree(make, examples=max(20, settings().max_examples // 5))
 
 
 @pytest.mark.postgres
@@ -274,4 +273,4 @@ def test_memory_and_postgres_agree(postgres_url: str) -> None:
         closing.callback(storage.close)
         return Side(MemoryLogStorage(), storage, storage, TOPICS)
 
-    agree(make)
+    agree(make, examples=max(10, settings().max_examples // 10))  # a server takes longer to tell all

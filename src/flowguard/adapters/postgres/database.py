@@ -97,13 +97,13 @@ class Database:
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, patient: bool = False) -> None:
         self.url = url_of(url)
         self.where = named(self.url)
-        statement_s = 600.0 if patient else 3 * timeout_s
+        statement_s = 600.0 if patient else timeout_s
         self._engine = engine_of(self.url, timeout_s, statement_timeout_s=statement_s)
         # Found dead before it is used: by ourselves, since the pool would ask a silent server for ever.
         event.listen(self._engine, "checkout", self._ask)
         self._watch = Watch()
         self._timeout_s = timeout_s
-        self._patience_s = statement_s + timeout_s if patient else timeout_s
+        self._patience_s = statement_s + timeout_s / 4  # a server that keeps time says so itself, and lets its locks go
         self._lock = threading.Lock()
         self._closed = False
 

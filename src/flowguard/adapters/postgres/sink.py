@@ -85,13 +85,13 @@ class PostgresEventSink(EventSink):
         """One transaction. Raises AlreadyThereError where it goes `direct`, and something is there already."""
         batch = fitted.batch
         merged: dict[str, Merged] = {}
-        report = WriteReport(merged, fitted.told)
+        before: WriteReport | None = None
         try:
             with self._database.transaction() as connection:
                 stood = move(connection, batch.moves)
-                if (before := self._written_before(batch.moves, stood)) is not None:
-                    report = before
-                    return report  # noqa: RET504  # where this commit's reply is lost as well, it is noted below
+                before = self._written_before(batch.moves, stood)
+                if before is not None:
+                    return before
                 new = {
                     (one.claim.partition, one.claim.incarnation)
                     for one, at in zip(batch.moves, stood, strict=True)
@@ -105,12 +105,12 @@ class PostgresEventSink(EventSink):
                 for filtered in batch.filtered:
                     remember_filtered(connection, filtered)
         except UnknownOutcomeError:
-            self._unsure = batch.moves, report
+            self._unsure = batch.moves, before or WriteReport(merged, fitted.told)
             raise
         self._unsure = None
         if not direct:
             self._learn(surprised=any(one.duplicates for one in merged.values()))
-        return report
+        return WriteReport(merged, fitted.told)
 
     def _written_before(self, moves: tuple[Move, ...], stood: Sequence[int | None]) -> WriteReport | None:
         """What the write reported whose reply was lost, if these moves are its own, and have been made.
