@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flowguard.application.publish import EventResult, Publish, PublishReport, Verdict
     from flowguard.container import Container
     from flowguard.domain.batching import BatchPolicy, FlowPolicy
-    from flowguard.domain.catalog import BUILT_IN, Catalog, EventType
+    from flowguard.domain.catalog import BUILT_IN, Catalog, EventType, SchemaContract
     from flowguard.domain.dead_letters import DeadLetterPolicy, Reason
     from flowguard.domain.errors import ConfigurationError, FlowGuardError, PermanentError, RetryPolicy, TransientError
     from flowguard.domain.events import Click, Order
@@ -37,7 +37,7 @@ _HOMES = {
     "application.publish": ("EventResult", "Publish", "PublishReport", "Verdict"),
     "container": ("Container",),
     "domain.batching": ("BatchPolicy", "FlowPolicy"),
-    "domain.catalog": ("BUILT_IN", "Catalog", "EventType"),
+    "domain.catalog": ("BUILT_IN", "Catalog", "EventType", "SchemaContract"),
     "domain.dead_letters": ("DeadLetterPolicy", "Reason"),
     "domain.errors": ("ConfigurationError", "FlowGuardError", "PermanentError", "RetryPolicy", "TransientError"),
     "domain.events": ("Click", "Order"),
@@ -51,7 +51,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022  # grouped by what they are for
     "__version__",
     # an event type of your own
-    "BUILT_IN", "Catalog", "Click", "EventType", "Order",
+    "BUILT_IN", "Catalog", "Click", "EventType", "Order", "SchemaContract",
     # a pipeline in your service
     "Embedded", "EventResult", "PublishReport", "Settings", "Verdict",
     # an event in your own transaction

@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from flowguard.domain.batching import BatchPolicy, FlowPolicy
+from flowguard.domain.catalog import SchemaContract
 from flowguard.domain.dead_letters import DeadLetterPolicy
 from flowguard.domain.errors import RetryPolicy
 
@@ -86,6 +87,10 @@ class Settings(BaseSettings):
 
     database_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         10.0, description="seconds of silence after which a database server is given up, and tried again"
+    )
+
+    schema_contract: SchemaContract = Field(
+        SchemaContract.EVOLVE, description="what becomes of rows whose table lacks a column; event types may differ"
     )
 
     batch: BatchPolicy = Field(BatchPolicy(), description="when a batch is written")

@@ -1,16 +1,30 @@
-"""Memory and sqlite, driven side by side: whatever is done, they answer alike and tell the same of it afterwards."""
+"""Memory and another technology, driven side by side.
+
+Whatever is done, they answer alike and tell the same of it afterwards.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from flowguard.domain.dead_letters import Reason
 from flowguard.domain.ingestion import INGESTION_ID_HEADER, Claim, Headers, IngestionId, Position, TopicPartition
@@ -19,6 +33,7 @@ from flowguard.ports.dead_letters import State
 from flowguard.ports.publisher import NewRecord
 from tests.adapters.agreement import Side
 from tests.adapters.memory.storage import MemoryDeadLetterStorage, MemoryLogStorage, MemorySinkStorage
+from tests.adapters.postgres.storage import PostgresStorage
 from tests.adapters.sqlite.storage import SqliteDeadLetterStorage, SqliteLogStorage, SqliteSinkStorage
 from tests.builders import CATALOG, CLICKS, MEASUREMENTS, event, letter, rows_of, run
 
@@ -56,29 +71,26 @@ def records(draw: st.DrawFn, topic: str) -> list[NewRecord]:
 class Agreement(RuleBasedStateMachine):
     claims = Bundle("claims")
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[ExitStack], Side]) -> None:
+        """`make` makes the other side, on storage that is empty; what it has to let go of goes on the stack."""
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory()
-        folder = Path(self._folder.name)
-        self._files = SqliteLogStorage(folder), SqliteSinkStorage(folder), SqliteDeadLetterStorage(folder)
+        self._closing = ExitStack()
         self.memory = Side(MemoryLogStorage(), MemorySinkStorage(), MemoryDeadLetterStorage(), TOPICS)
-        self.sqlite = Side(*self._files, TOPICS)
+        self.other = make(self._closing)
         self.makings = dict.fromkeys(TOPICS, 1)
         # What was ever logged, by place and incarnation: consumers hold records that the log has no more.
         self.logged: dict[tuple[TopicPartition, int], dict[int, tuple[bytes, Headers]]] = defaultdict(dict)
 
     def both(self, act: Callable[[Side], T]) -> T:
         """Do it on both sides, which have to answer the same."""
-        memory, sqlite = act(self.memory), act(self.sqlite)
-        assert memory == sqlite
+        memory, other = act(self.memory), act(self.other)
+        assert memory == other
         return memory
 
     def teardown(self) -> None:
         self.memory.end()
-        self.sqlite.end()
-        for storage in self._files:
-            storage.close()
-        self._folder.cleanup()
+        self.other.end()
+        self._closing.close()
 
     @initialize(data=st.data())
     def start(self, data: st.DataObject) -> None:
@@ -223,12 +235,43 @@ class Agreement(RuleBasedStateMachine):
 
     @invariant()
     def they_tell_the_same(self) -> None:
-        memory, sqlite = self.memory.account(), self.sqlite.account()
-        assert memory.keys() == sqlite.keys()
+        memory, other = self.memory.account(), self.other.account()
+        assert memory.keys() == other.keys()
         for what, told in memory.items():
-            assert told == sqlite[what], what
+            assert told == other[what], what
             assert not what.endswith("doubled") or not told
 
 
-TestAgreement = Agreement.TestCase
-TestAgreement.settings = settings(max_examples=max(20, settings().max_examples // 5), stateful_step_count=30)
+def agree(make: Callable[[ExitStack], Side]) -> None:
+    """Drive memory and what `make` makes."""
+
+    class Agreeing(Agreement):
+        def __init__(self) -> None:
+            super().__init__(make)
+
+    examples = max(20, settings().max_examples // 5)
+    run_state_machine_as_test(Agreeing, settings=settings(max_examples=examples, stateful_step_count=30))
+
+
+def test_memory_and_sqlite_agree() -> None:
+    def make(closing: ExitStack) -> Side:
+        folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
+        files = SqliteLogStorage(folder), SqliteSinkStorage(folder), SqliteDeadLetterStorage(folder)
+        for storage in files:
+            closing.callback(storage.close)
+        return Side(*files, TOPICS)
+
+    agree(make)
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_memory_and_postgres_agree(postgres_url: str) -> None:
+    """PostgreSQL has no log: the sink, the ledger and the dead letters are driven, beside a log in memory."""
+
+    def make(closing: ExitStack) -> Side:
+        storage = PostgresStorage(postgres_url)
+        closing.callback(storage.close)
+        return Side(MemoryLogStorage(), storage, storage, TOPICS)
+
+    agree(make)

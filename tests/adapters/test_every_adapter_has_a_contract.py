@@ -11,6 +11,7 @@ import pytest
 
 import flowguard.adapters
 import tests.adapters
+from flowguard.ports.backfill import Backfill
 from flowguard.ports.clock import Clock
 from flowguard.ports.dead_letters import DeadLetterQueue
 from flowguard.ports.event_log import EventLog
@@ -21,6 +22,7 @@ from flowguard.ports.publisher import EventPublisher
 from flowguard.ports.sink import EventSink
 from flowguard.ports.source import EventSource
 from flowguard.ports.telemetry import Telemetry
+from tests.contracts.backfill import BackfillContract
 from tests.contracts.clock import ClockContract
 from tests.contracts.dead_letters import DeadLetterContract
 from tests.contracts.event_log import EventLogContract
@@ -33,6 +35,7 @@ from tests.contracts.source import SourceContract
 from tests.contracts.telemetry import TelemetryContract
 
 SUITES: dict[type, type] = {
+    Backfill: BackfillContract,
     Clock: ClockContract,
     DeadLetterQueue: DeadLetterContract,
     EventLog: EventLogContract,

@@ -11,6 +11,7 @@ from flowguard.domain.dead_letters import Reason
 from flowguard.domain.ingestion import Position, TopicPartition
 from flowguard.domain.telemetry import (
     AttemptFailed,
+    ColumnsAdded,
     EventsPublished,
     FlowChanged,
     Happening,
@@ -26,7 +27,9 @@ from flowguard.domain.telemetry import (
     RecordsDeadLettered,
     RecordsFiltered,
     Recovered,
+    RowsDiscarded,
     RowsMerged,
+    ValuesDiscarded,
 )
 from flowguard.ports.telemetry import Telemetry
 
@@ -35,6 +38,9 @@ HAPPENINGS: tuple[Happening, ...] = (
     RowsMerged("clicks", 5, 1, 0.25),
     RecordsDeadLettered("clicks", Reason.INVALID, 2, "raw.clicks.v1-0 offset 7: 100% wrong"),
     RecordsFiltered("clicks", 3),
+    ColumnsAdded("clicks", ("nights", "hotel")),
+    ValuesDiscarded("clicks", ("nights",), 4),
+    RowsDiscarded("clicks", ("nights",), 4),
     AttemptFailed("write", "the sink is down", 1),
     Recovered("write", 4),
     PartitionsAssigned(((_PLACE, None), (TopicPartition("raw.clicks.v1", 1), 7))),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from flowguard.domain.catalog import BUILT_IN, Catalog, CatalogError, Data, EventType
+from flowguard.domain.catalog import BUILT_IN, Catalog, CatalogError, Data, EventType, SchemaContract
 from flowguard.domain.columns import METADATA, columns_of
 
 
@@ -31,6 +31,11 @@ def test_a_name_is_enough_to_know_topic_and_table() -> None:
     assert (other.topic, other.table) == ("shop.bookings", "bronze_bookings")
 
 
+def test_a_schema_contract_may_be_given_as_text() -> None:
+    assert booking(schema_contract="freeze").schema_contract is SchemaContract.FREEZE
+    assert booking().schema_contract is None
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -44,6 +49,10 @@ def test_a_name_is_enough_to_know_topic_and_table() -> None:
         ({"topic": "a@2"}, "topic 'a@2' of bookings: use letters, digits, '.', '_' and '-'"),
         ({"topic": "a b"}, "topic 'a b' of bookings"),
         ({"topic": "a" * 201}, "of bookings: use letters"),
+        (
+            {"schema_contract": "strict"},
+            "schema_contract 'strict' of bookings: it is one of evolve, freeze, discard_value",
+        ),
         ({"key": "guest"}, "key 'guest' of bookings is no field of Booking"),
         ({"partitions": 0}, "bookings needs at least 1 partition"),
         ({"version": 0}, "versions count from 1"),

@@ -1,4 +1,4 @@
-"""For each fault test a deployment of FlowGuard, on three brokers."""
+"""For each fault test a deployment of FlowGuard: on three brokers, or around a PostgreSQL server of the tests' own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ from pathlib import Path
 import pytest
 
 from flowguard.entrypoints.dev.kafka import KafkaCluster
+from flowguard.entrypoints.dev.postgres import PostgresServer
 from tests.faults.brokers import Brokers
 from tests.faults.services import Deployment
+from tests.faults.warehouses import PostgresWarehouse
+from tests.servers.postgres import QUICK, Postgres, running_postgres
+
+AT_ONCE = {"batch__max_age_s": "0.02"}
+"""Batches are written as soon as they can be, so that a write is under way most of the time."""
+ON_POSTGRES = AT_ONCE | {
+    # Noticed, and tried again, soon. The timeout is long enough for a busy machine.
+    "database_timeout_s": "3",
+    "retry__cap_s": "0.5",
+    "drain_s": "5",
+}
 
 
 @pytest.fixture
@@ -20,11 +32,30 @@ def brokers(kafka_cluster3: KafkaCluster) -> Brokers:
 @pytest.fixture
 def deployment(kafka_cluster3: KafkaCluster, brokers: Brokers, tmp_path: Path) -> Iterator[Deployment]:
     """Nothing runs yet but the cluster: the topics are there, and the tables."""
-    with Deployment(
-        tmp_path,
-        log_url=kafka_cluster3.url,
-        group=tmp_path.name,  # another one for each test
-        # Batches are written as soon as they can be, so that a write is under way most of the time.
-        batch__max_age_s="0.02",
-    ) as deployment:
+    settings = AT_ONCE | {"log_url": kafka_cluster3.url, "group": tmp_path.name}  # another group for each test
+    with Deployment(tmp_path, None, **settings) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def mortal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """Whatever a test did to it, `warehouse` sets it right again."""
+    with running_postgres(tmp_path_factory.mktemp("mortal"), QUICK) as server:
+        yield server
+
+
+@pytest.fixture
+def warehouse(mortal_server: PostgresServer) -> Iterator[PostgresWarehouse]:
+    """A database of the test's own on a server that runs."""
+    mortal_server.start()
+    databases = Postgres(mortal_server.url)
+    yield PostgresWarehouse(databases.fresh_database())
+    mortal_server.start()
+    databases.drop_all()
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, warehouse: PostgresWarehouse) -> Iterator[Deployment]:
+    """The embedded log, and PostgreSQL: the tables are there, and nothing runs yet."""
+    with Deployment(tmp_path, warehouse, **ON_POSTGRES) as deployment:
         yield deployment

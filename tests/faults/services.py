@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from tests.e2e.pipeline import DEADLINE_S, FLOWGUARD, Installation, rows_of, variables, wait_until
+from tests.e2e.pipeline import DEADLINE_S, FLOWGUARD, Installation, variables, wait_until
+from tests.faults.saboteur import Step
 from tests.faults.traffic import Traffic
+from tests.faults.warehouses import SqliteWarehouse, Warehouse
 
 SHORT_SESSION = {"kafka__session_timeout_ms": "6000", "kafka__heartbeat_interval_ms": "1000"}
 """Settings of a consumer that is out of its group after so much silence: the least that is allowed by default."""
@@ -24,15 +26,15 @@ _SHOWN = 12_000
 
 
 class Service:
-    """`flowguard ...` as one process at a time; what all of its lives say goes to one file.
+    """A command as one process at a time; what all of its lives say goes to one file.
 
     `settings` are its own, beside those of the installation.
     """
 
-    def __init__(self, home: Installation, name: str, *arguments: str, **settings: str) -> None:
+    def __init__(self, home: Installation, name: str, command: Sequence[str | Path], **settings: str) -> None:
         self.name = name
         self._home = home
-        self._arguments = arguments
+        self._command = command
         self._environment = home.environment | variables(settings)
         self._file = home.folder / f"{name}.txt"
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,7 +68,7 @@ class Service:
             self._born = output.tell()
             # A session of its own: what it starts itself can be killed with it.
             self._process = subprocess.Popen(
-                [FLOWGUARD, *self._arguments],
+                self._command,
                 cwd=self._home.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -90,9 +92,19 @@ class Service:
         """SIGKILL; fails if it did not run."""
         assert self._end(signal.SIGKILL) == -signal.SIGKILL
 
+    def wait_killed(self) -> None:
+        """Until it has killed itself; fails if it ended in another way."""
+        assert self._process is not None
+        self.wanted = False
+        assert self._process.wait(DEADLINE_S) == -signal.SIGKILL, self.said[-2000:]
+
     def freeze(self) -> None:
         """SIGSTOP; returns when the system holds it."""
         os.kill(self.pid, signal.SIGSTOP)
+        self.wait_frozen()
+
+    def wait_frozen(self) -> None:
+        """Until the system holds it."""
         _, status = os.waitpid(self.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status), status
 
@@ -122,11 +134,12 @@ class Service:
 class Deployment(Installation):
     """Processes around one log and one warehouse. Leaving the `with` ends them and prints what they said.
 
-    `settings` are those of every process.
+    `settings` are those of every process. Without `tables` rows land in the embedded warehouse.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        super().__init__(folder, **settings)
+    def __init__(self, folder: Path, tables: Warehouse | None, **settings: str) -> None:
+        super().__init__(folder, **(tables.settings if tables else {}), **settings)
+        self.tables = tables or SqliteWarehouse(self.warehouse)
         self.services: dict[str, Service] = {}
 
     def __enter__(self) -> Self:
@@ -142,44 +155,49 @@ class Deployment(Installation):
 
     def consumer(self, name: str, *arguments: str, **settings: str) -> Service:
         """One that has just been started: nothing is known of it yet."""
-        return self._started(name, "consume", *arguments, **settings)
+        return self._started(name, [FLOWGUARD, "consume", *arguments], **settings)
 
-    def gateway(self) -> str:
+    def sabotaged(self, name: str, act: signal.Signals, step: Step, times: int, **settings: str) -> Service:
+        """A consumer that does this to itself when it has come to the step so many times."""
+        saboteur = [sys.executable, "-P", "-m", "tests.faults.saboteur", act.name, step, str(times)]
+        return self._started(name, [*saboteur, "consume"], **settings)
+
+    def gateway(self, **settings: str) -> str:
         """The URL of a new one that takes events."""
-        service = self._started("gateway", "gateway", "--port", "0", "--json")
+        service = self._started("gateway", [FLOWGUARD, "gateway", "--port", "0", "--json"], **settings)
         service.wait_said("}\n")
         banner, _ = json.JSONDecoder().raw_decode(service.said, service.said.index("{\n"))
         return str(banner["url"])
 
+    def fetch(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """What the warehouse says now; the query has a `?` for each value."""
+        return self.tables.fetch(sql, *values)
+
     def landed(self) -> int:
         """How many clicks there are in the warehouse now."""
-        with rows_of(self.warehouse) as connection:
-            (rows,) = connection.execute("SELECT count(*) FROM clicks").fetchone()
+        ((rows,),) = self.fetch("SELECT count(*) FROM clicks")
         return int(rows)
+
+    def wait_more(self, more: int) -> None:
+        """Until so many more clicks have landed."""
+        wanted = self.landed() + more
+        wait_until(lambda: self.landed() >= wanted, f"{more} more clicks landed")
 
     def positions_of(self, consumer: Service) -> dict[int, int]:
         """The partitions of clicks whose owner, for the sink, is this process; how far each has landed, from 0 on."""
-        with rows_of(self.warehouse) as connection:
-            return dict(
-                connection.execute(
-                    "SELECT partition, coalesce(next_offset, 0) FROM fg_positions"
-                    " WHERE topic = 'raw.clicks.v1' AND owner LIKE ?",
-                    (f"%:{consumer.pid}",),
-                )
+        return dict(
+            self.fetch(
+                "SELECT partition, coalesce(next_offset, 0) FROM fg_positions"
+                " WHERE topic = 'raw.clicks.v1' AND owner LIKE ?",
+                f"%:{consumer.pid}",
             )
+        )
 
-    @contextmanager
-    def warehouse_locked(self) -> Iterator[None]:
-        """Nothing can be written there meanwhile; who tries waits."""
-        with closing(sqlite3.connect(self.warehouse, isolation_level=None, timeout=DEADLINE_S)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-            connection.execute("ROLLBACK")
-
-    def settle(self, *traffic: Traffic) -> None:
+    def settle(self, *traffic: Traffic, refused: Callable[[str], bool] = lambda _: False) -> None:
         """End the traffic, wait until all has landed, and stop: what was accepted is there, each of it once.
 
-        Whatever was started, and not ended by the test, has to run still.
+        The events whose ids are `refused` by the warehouse are dead letters, and no others are. Whatever was started,
+        and not ended by the test, has to run still.
         """
         for one in traffic:
             one.finish()
@@ -191,18 +209,19 @@ class Deployment(Installation):
                 service.stop()
         audited = self.command("audit")
         clicks = audited["streams"]["clicks"]
+        dead = {event_id for event_id in accepted if refused(event_id)}
         assert audited["ok"], audited
-        assert clicks["in_flight"] == clicks["dead_lettered"] == clicks["filtered"] == 0, clicks
-        with rows_of(self.warehouse) as connection:
-            rows = Counter(event_id for (event_id,) in connection.execute("SELECT event_id FROM clicks"))
-            garbled = connection.execute("SELECT * FROM clicks WHERE user_id <> 'user of ' || event_id").fetchall()
-        assert accepted - rows.keys() == set(), "lost"
+        assert clicks["in_flight"] == clicks["filtered"] == 0, clicks
+        assert bool(clicks["dead_lettered"]) == bool(dead), clicks
+        rows = Counter(event_id for (event_id,) in self.fetch("SELECT event_id FROM clicks"))
+        garbled = self.fetch("SELECT * FROM clicks WHERE user_id <> 'user of ' || event_id")
+        assert accepted - dead - rows.keys() == set(), "lost"
         assert [event_id for event_id, count in rows.items() if count > 1] == [], "doubled"
-        assert rows.keys() - accepted == set(), "from nowhere"
+        assert rows.keys() - (accepted - dead) == set(), "from nowhere"
         assert garbled == []
         print(f"{len(rows)} landed, {clicks['duplicates']} absorbed; answers: {dict(answers)}")
 
-    def _started(self, name: str, *arguments: str, **settings: str) -> Service:
+    def _started(self, name: str, command: Sequence[str | Path], **settings: str) -> Service:
         assert name not in self.services
-        self.services[name] = Service(self, name, *arguments, **settings)
+        self.services[name] = Service(self, name, command, **settings)
         return self.services[name].start()

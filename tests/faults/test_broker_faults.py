@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flowguard.entrypoints.dev.kafka import KafkaCluster
-from tests.e2e.pipeline import rows_of, wait_until
+from tests.e2e.pipeline import wait_until
 from tests.faults.brokers import CLICKS, Brokers
 from tests.faults.services import SHORT_SESSION, Deployment
 from tests.faults.traffic import Traffic
@@ -108,15 +108,11 @@ def test_a_topic_is_deleted_and_made_again(deployment: Deployment, brokers: Brok
 
 def positions(deployment: Deployment) -> dict[int, int]:
     """How far each partition of clicks has landed, where anything of it has."""
-    with rows_of(deployment.warehouse) as connection:
-        return dict(
-            connection.execute(
-                "SELECT partition, next_offset FROM fg_positions WHERE topic = ? AND next_offset > 0", (CLICKS,)
-            )
-        )
+    return dict(
+        deployment.fetch("SELECT partition, next_offset FROM fg_positions WHERE topic = ? AND next_offset > 0", CLICKS)
+    )
 
 
 def rows(deployment: Deployment) -> dict[str, str]:
     """Ingestion ids by event id."""
-    with rows_of(deployment.warehouse) as connection:
-        return dict(connection.execute("SELECT event_id, ingestion_id FROM clicks"))
+    return dict(deployment.fetch("SELECT event_id, ingestion_id FROM clicks"))

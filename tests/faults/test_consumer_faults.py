@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from flowguard.adapters.sqlite.database import BUSY_TIMEOUT_S
-from tests.e2e.pipeline import rows_of, wait_until
+from tests.e2e.pipeline import wait_until
 from tests.faults.brokers import Brokers
 from tests.faults.services import SHORT_SESSION, Deployment, Service
 from tests.faults.traffic import Traffic
@@ -48,7 +48,7 @@ def test_frozen_for_longer_than_its_session_and_thawed(deployment: Deployment) -
     zombie, heir = (deployment.consumer(name, **SHORT_SESSION) for name in ("zombie", "heir"))
     with Traffic(deployment.gateway()) as traffic:
         wait_until(lambda: owns_some(deployment, zombie) and owns_some(deployment, heir), "both have landed something")
-        with deployment.warehouse_locked():
+        with deployment.tables.locked():
             traffic.wait_for(300)  # by now both wait for the lock, each with a batch in hand
             zombie.freeze()
         inheritance = deployment.positions_of(zombie)
@@ -108,7 +108,7 @@ def test_a_sink_slower_than_the_poll_interval_costs_nobody_the_membership(
         members = brokers.members(group)
         assert len(members) == 2
         before = [rebalances(one) for one in consumers]
-        with deployment.warehouse_locked():
+        with deployment.tables.locked():
             locked = time.monotonic()
             landed = deployment.landed()
             while time.monotonic() < locked + 3 * POLL_INTERVAL_S:
@@ -143,9 +143,7 @@ def test_a_worker_is_killed_and_its_supervisor_brings_another(deployment: Deploy
 
 def owners(deployment: Deployment) -> set[int]:
     """The processes that own partitions, for the sink."""
-    with rows_of(deployment.warehouse) as connection:
-        found = connection.execute("SELECT DISTINCT owner FROM fg_positions")
-        return {int(owner.rpartition(":")[2]) for (owner,) in found}
+    return {int(owner.rpartition(":")[2]) for (owner,) in deployment.fetch("SELECT DISTINCT owner FROM fg_positions")}
 
 
 def rebalances(consumer: Service) -> int:

@@ -17,6 +17,8 @@ from tests.e2e.pipeline import wait_until
 PACE_S = 0.02
 """Between two requests: the faults are to be tested, not the speed of this machine."""
 LARGEST = 20
+AGAIN = 0.1
+"""Of an insistent one's batches, so many come twice."""
 SESSIONS = 211
 """Sessions are the keys: their clicks spread over all partitions."""
 ANSWER_S = 90.0
@@ -26,15 +28,18 @@ ANSWER_S = 90.0
 class Traffic:
     """Posts batches of clicks from a thread of its own; each is sent again, with the same ids, until a 202 takes it.
 
+    With `insistent`, some batches are sent once more after that: a gateway that remembers no ids logs them twice.
+
     `accepted` has the ingestion id that the answer named, by event id. `answers` counts statuses, and requests without
     an answer as 0. `retry_after` has what each 503 said, None where it said nothing.
     """
 
-    def __init__(self, url: str, name: str = "shop") -> None:
+    def __init__(self, url: str, name: str = "shop", *, insistent: bool = False) -> None:
         self.accepted: dict[str, str] = {}
         self.answers: Counter[int] = Counter()
         self.retry_after: list[str | None] = []
         self._name = name
+        self._insistent = insistent
         self._random = Random(name)
         self._connection = HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_S)
         self._trouble: str | None = None
@@ -77,6 +82,8 @@ class Traffic:
             batch = [self._click(number + at) for at in range(self._random.randint(1, LARGEST))]
             number += len(batch)
             self._see_through(batch)
+            if self._insistent and self._random.random() < AGAIN:
+                self._see_through(batch)
             self._stop.wait(PACE_S)
 
     def _click(self, number: int) -> dict[str, object]:

@@ -27,8 +27,6 @@ from flowguard.domain.telemetry import (
     PartitionsGone,
     PositionsCommitted,
     RecordsDeadLettered,
-    RecordsFiltered,
-    RowsMerged,
 )
 from flowguard.ports.source import RebalanceListener
 
@@ -310,10 +308,8 @@ class Ingestion(RebalanceListener):
 
     def _landed(self, write: Write, landed: Landed, started: float) -> None:
         self._attempts.succeeded("write")
-        for stream, merged in landed.report.merged.items():
-            self._tell(RowsMerged(stream, merged.inserted, merged.duplicates, self._now() - started))
-        for stream, count in landed.filtered.items():
-            self._tell(RecordsFiltered(stream, count))
+        for happening in landed.happenings(self._now() - started):
+            self._tell(happening)
         self._carry_out(self._machine.written(write.batch, self._now()))
         self._commit()
 

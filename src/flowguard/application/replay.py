@@ -16,7 +16,7 @@ from flowguard.domain.decisions import Write
 from flowguard.domain.decoding import BatchDecoder
 from flowguard.domain.errors import PermanentError
 from flowguard.domain.ingestion import Claim, RecordRun, TopicPartition
-from flowguard.domain.telemetry import RecordsDeadLettered, RowsMerged
+from flowguard.domain.telemetry import RecordsDeadLettered, RowsDiscarded, RowsMerged
 from flowguard.ports.clock import Clock
 from flowguard.ports.dead_letters import DeadLetterQueue
 from flowguard.ports.event_log import EventLog, PartitionSpan
@@ -93,12 +93,13 @@ class Replayer:
         if plan.last < plan.first:
             return plan
         known = self._ports.ledger.offsets(event_type, plan.partition, plan.incarnation)
-        resolved = known.landed | known.duplicates | known.filtered
         records = exist = would_land = dead = 0
         for batch in self._batches(plan):
             decoded = self._decoder.decode(batch, _claims(plan), self._ports.clock.now())
-            there = len(OffsetRanges.of(offset for run in batch.runs for offset in run.offsets) & resolved)
             rows = OffsetRanges.of(offset for rows in decoded.rows for offset in rows.offsets)
+            # What was filtered for a reason that is gone (a rule, a column that was missing) lands now.
+            resolved = known.landed | known.duplicates | (known.filtered - rows)
+            there = len(OffsetRanges.of(offset for run in batch.runs for offset in run.offsets) & resolved)
             records += len(batch)
             exist += there
             would_land += len(rows - resolved)
@@ -166,11 +167,15 @@ class Replayer:
                 return report
         if isinstance(result, Landed):
             merged = result.report.merged.get(plan.stream)
+            discarded = 0
+            for happening in result.report.told:
+                self._ports.telemetry.emit(happening)
+                discarded += happening.count if isinstance(happening, RowsDiscarded) else 0
             return replace(
                 report,
                 inserted=report.inserted + (merged.inserted if merged else 0),
                 duplicates=report.duplicates + (merged.duplicates if merged else 0),
-                filtered=report.filtered + sum(result.filtered.values()),
+                filtered=report.filtered + sum(result.filtered.values()) + discarded,
             )
         letters = letters_of(batch, tuple(result), _claims(plan))
         self._ports.dead_letters.put(letters, self._ports.clock.now())

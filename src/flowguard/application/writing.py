@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flowguard.domain.batching import Batch
@@ -11,6 +11,7 @@ from flowguard.domain.decisions import Write
 from flowguard.domain.decoding import BatchDecoder, Decoded
 from flowguard.domain.ingestion import Claim, IngestionId, TopicPartition
 from flowguard.domain.rows import Filtered, Move, Rows, SinkBatch, WriteReport
+from flowguard.domain.telemetry import Happening, RecordsFiltered, RowsMerged
 from flowguard.ports.clock import Clock
 from flowguard.ports.sink import EventSink
 
@@ -21,6 +22,14 @@ class Landed:
 
     report: WriteReport
     filtered: Mapping[str, int]
+
+    def happenings(self, seconds: float) -> Iterator[Happening]:
+        """What there is to tell, of a write that took so long."""
+        for stream, merged in self.report.merged.items():
+            yield RowsMerged(stream, merged.inserted, merged.duplicates, seconds)
+        for stream, count in self.filtered.items():
+            yield RecordsFiltered(stream, count)
+        yield from self.report.told
 
 
 class BatchWriter:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flowguard.application.outbox_relay import OutboxRelay
     from flowguard.application.publish import Publish
     from flowguard.domain.outbox import OutboxMessage
+    from flowguard.ports.backfill import Backfill
     from flowguard.ports.clock import Clock
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.event_log import EventLog
@@ -111,7 +112,7 @@ class Container(containers.DeclarativeContainer):
         providers.Selector(
             _sink_scheme,
             memory=providers.Factory(memory.sink, memory_warehouse),
-            sqlite=providers.Factory(sqlite.sink, _sink_url, catalog),
+            sqlite=providers.Factory(sqlite.sink, _sink_url, settings, catalog),
             postgresql=providers.Factory(postgres.sink, _sink_url, settings, catalog),
         ),
     )
@@ -121,6 +122,13 @@ class Container(containers.DeclarativeContainer):
         sqlite=providers.Factory(sqlite.ledger, closing, _sink_url),
         postgresql=providers.Factory(postgres.ledger, closing, _sink_url, settings),
     )
+    backfill: providers.Provider[Backfill | None] = providers.Selector(
+        _sink_scheme,
+        memory=providers.Object(None),
+        sqlite=providers.Object(None),
+        postgresql=providers.Factory(postgres.backfill, closing, _sink_url, settings),
+    )
+    """None where each row has had its metadata from the start: FlowGuard alone makes such tables."""
     dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(
         closed_by,
         closing,

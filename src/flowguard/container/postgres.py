@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from flowguard.adapters.postgres.outbox_rows import Transaction
     from flowguard.domain.outbox import OutboxMessage
+    from flowguard.ports.backfill import Backfill
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.ledger import Ledger
     from flowguard.ports.orders import OrderRepository
@@ -40,7 +41,9 @@ def sink(url: str, settings: Settings, catalog: Catalog) -> EventSink:
     adapters()
     from flowguard.adapters.postgres import PostgresEventSink
 
-    return PostgresEventSink(url, catalog, timeout_s=settings.database_timeout_s)
+    return PostgresEventSink(
+        url, catalog, timeout_s=settings.database_timeout_s, schema_contract=settings.schema_contract
+    )
 
 
 def ledger(closing: ExitStack, url: str, settings: Settings) -> Ledger:
@@ -48,6 +51,13 @@ def ledger(closing: ExitStack, url: str, settings: Settings) -> Ledger:
     from flowguard.adapters.postgres import PostgresLedger
 
     return closed_by(closing, PostgresLedger(url, timeout_s=settings.database_timeout_s))  # no port has a close for it
+
+
+def backfill(closing: ExitStack, url: str, settings: Settings) -> Backfill:
+    adapters()
+    from flowguard.adapters.postgres import PostgresBackfill
+
+    return closed_by(closing, PostgresBackfill(url, timeout_s=settings.database_timeout_s))
 
 
 def dead_letters(url: str, settings: Settings) -> DeadLetterQueue:

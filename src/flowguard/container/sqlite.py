@@ -37,10 +37,10 @@ def source(url: str, settings: Settings, topics: Mapping[str, int]) -> EventSour
     return SqliteEventSource(path_of(url), settings.group, topics, fetch_bytes=settings.fetch_bytes)
 
 
-def sink(url: str, catalog: Catalog) -> EventSink:
+def sink(url: str, settings: Settings, catalog: Catalog) -> EventSink:
     from flowguard.adapters.sqlite import SqliteEventSink, path_of
 
-    return SqliteEventSink(path_of(url), catalog)
+    return SqliteEventSink(path_of(url), catalog, schema_contract=settings.schema_contract)
 
 
 def ledger(closing: ExitStack, url: str) -> Ledger:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,6 +27,19 @@ class CatalogError(ValueError):
     """The catalog contradicts itself. The text says how to mend it."""
 
 
+class SchemaContract(StrEnum):
+    """What becomes of rows whose table lacks a column, because the model has gained a field and nobody migrated yet."""
+
+    EVOLVE = "evolve"
+    """The column is added, nullable."""
+    FREEZE = "freeze"
+    """A row that has a value for it becomes a dead letter."""
+    DISCARD_VALUE = "discard_value"
+    """The row lands without the value; its payload has it."""
+    DISCARD_ROW = "discard_row"
+    """A row that has a value for it is filtered."""
+
+
 @dataclass(frozen=True, eq=False)
 class EventType:
     """One stream: its name in paths and commands, its topic in the log, its table in the sink.
@@ -36,7 +50,8 @@ class EventType:
     event for which it is false is resolved without a row, and counted as filtered.
 
     `partitions`, `replication` (copies of each) and `retention_s` (seconds that the log keeps an event) are what its
-    topic is made with on a real log; None leaves it to the log's own default.
+    topic is made with on a real log; None leaves it to the log's own default. `schema_contract` is for its table; None:
+    as the setting says.
     """
 
     name: str
@@ -50,6 +65,7 @@ class EventType:
     replication: int | None = None
     retention_s: int | None = None
     keep: Callable[[Any], bool] | None = None
+    schema_contract: SchemaContract | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "topic", self.topic or f"raw.{self.name}.v1")
@@ -67,6 +83,7 @@ class EventType:
             raise CatalogError(f"{self.name} needs at least 1 partition and 1 copy of it, and versions count from 1")
         if self.retention_s is not None and self.retention_s < 1:
             raise CatalogError(f"retention_s of {self.name} is in seconds, from 1 on; None: as the log has it")
+        self._check_contract()
         expected = set(range(min(self.upcasters, default=self.version), self.version))
         if set(self.upcasters) != expected:
             raise CatalogError(
@@ -77,6 +94,17 @@ class EventType:
         clash = sorted(reserved & {column.name for column in columns_of(self.model)})
         if clash:
             raise CatalogError(f"{self.model.__name__} of {self.name} must not have fields named {', '.join(clash)}")
+
+    def _check_contract(self) -> None:
+        if self.schema_contract is None:
+            return
+        try:
+            object.__setattr__(self, "schema_contract", SchemaContract(self.schema_contract))
+        except ValueError as error:
+            known = ", ".join(SchemaContract)
+            raise CatalogError(
+                f"schema_contract {self.schema_contract!r} of {self.name}: it is one of {known}"
+            ) from error
 
     @property
     def versions(self) -> range:

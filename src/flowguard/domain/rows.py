@@ -8,6 +8,7 @@ from typing import Any
 
 from flowguard.domain.catalog import EventType
 from flowguard.domain.ingestion import Claim, TopicPartition
+from flowguard.domain.telemetry import SchemaHappening
 
 Row = tuple[Any, ...]
 """Values in the order of `columns.METADATA`, then of `columns.columns_of(model)`."""
@@ -29,7 +30,10 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """Offsets that the event type's own rule filtered out. The sink remembers them, so that the audit can tell."""
+    """Offsets that the event type's own rule, or its schema contract, filtered out.
+
+    The sink remembers them, so that the audit can tell.
+    """
 
     event_type: EventType
     partition: TopicPartition
@@ -68,6 +72,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class WriteReport:
-    """What one write did, by name of the event type."""
+    """What one write did, by name of the event type. `told` is what schema contracts did meanwhile."""
 
     merged: Mapping[str, Merged] = field(default_factory=dict)
+    told: tuple[SchemaHappening, ...] = ()

@@ -38,6 +38,32 @@ class RecordsFiltered:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnsAdded:
+    """The table of one event type lacked columns that its model has, and got them (schema contract `evolve`)."""
+
+    stream: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesDiscarded:
+    """So many rows landed without their values of columns that the table lacks (schema contract `discard_value`)."""
+
+    stream: str
+    columns: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDiscarded:
+    """So many rows did not land because the table lacks columns of theirs (schema contract `discard_row`)."""
+
+    stream: str
+    columns: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed:
     """Something failed and will be tried again.
 
@@ -146,10 +172,17 @@ class OutboxLeadChanged:
     leads: bool
 
 
+SchemaHappening = ColumnsAdded | ValuesDiscarded | RowsDiscarded
+"""What a schema contract did."""
+
+
 Happening = (
     RowsMerged
     | RecordsDeadLettered
     | RecordsFiltered
+    | ColumnsAdded
+    | ValuesDiscarded
+    | RowsDiscarded
     | AttemptFailed
     | Recovered
     | PartitionsAssigned

@@ -17,17 +17,18 @@ from flowguard.adapters.postgres import (
     PostgresOutbox,
     migrate,
 )
+from flowguard.domain.catalog import EventType, SchemaContract
 from tests.builders import CATALOG
 
 
 class PostgresStorage:
     """Tables for `CATALOG`, empty at first: a SinkStorage and a DeadLetterStorage."""
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 10.0, migrated: bool = True) -> None:
         self.url = url
         self.timeout_s = timeout_s
         self._closers: list[Callable[[], None]] = []
-        if not migrate(url, [*Part], CATALOG):
+        if migrated and not migrate(url, [*Part], CATALOG):
             self.execute(
                 """
                 DO $$ BEGIN EXECUTE (
@@ -45,6 +46,17 @@ class PostgresStorage:
         sink = PostgresEventSink(self.url, CATALOG, timeout_s=self.timeout_s)
         self._closers.append(sink.close)
         return sink
+
+    def sink_with(self, contract: SchemaContract) -> PostgresEventSink:
+        sink = PostgresEventSink(self.url, (), timeout_s=self.timeout_s, schema_contract=contract)
+        self._closers.append(sink.close)
+        return sink
+
+    def migrate(self, event_type: EventType) -> None:
+        migrate(self.url, [Part.WAREHOUSE], [event_type])
+
+    def drop_column(self, table: str, column: str) -> None:
+        self.execute(f'ALTER TABLE "{table}" DROP COLUMN "{column}"')
 
     def ledger(self) -> PostgresLedger:
         ledger = PostgresLedger(self.url, timeout_s=self.timeout_s)

@@ -18,6 +18,7 @@ from flowguard.adapters.sqlite import (
     SqliteLedger,
     migrate,
 )
+from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.ingestion import TopicPartition
 from flowguard.ports.source import EventSource
 from tests.builders import CATALOG
@@ -42,6 +43,18 @@ class SqliteSinkStorage(_Storage):
         sink = SqliteEventSink(self.path, CATALOG)
         self._closers.append(sink.close)
         return sink
+
+    def sink_with(self, contract: SchemaContract) -> SqliteEventSink:
+        sink = SqliteEventSink(self.path, schema_contract=contract)
+        self._closers.append(sink.close)
+        return sink
+
+    def migrate(self, event_type: EventType) -> None:
+        migrate(self.path, [Part.WAREHOUSE], [event_type])
+
+    def drop_column(self, table: str, column: str) -> None:
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute(f'ALTER TABLE "{table}" DROP COLUMN "{column}"')
 
     def ledger(self) -> SqliteLedger:
         ledger = SqliteLedger(self.path)

@@ -140,11 +140,11 @@ def test_a_lock_that_another_process_holds_is_waited_for_and_told(path: Path, ac
     act(path)
 
 
-def test_a_missing_column_is_to_be_migrated(path: Path) -> None:
+def test_a_missing_column_of_metadata_is_to_be_migrated(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("ALTER TABLE clicks RENAME COLUMN ad_id TO other")
+        connection.execute("ALTER TABLE clicks RENAME COLUMN subject TO other")
     for act in (landing, checking_sink):
-        with pytest.raises(ConfigurationError, match=r"ad_id: run `flowguard migrate`"):
+        with pytest.raises(ConfigurationError, match=r"subject: run `flowguard migrate`"):
             act(path)
 
 

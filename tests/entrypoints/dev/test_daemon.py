@@ -84,6 +84,20 @@ def test_another_program_with_its_pid_is_left_alone(daemon: Daemon) -> None:
         other.kill()
 
 
+@pytest.mark.parametrize("_", range(5))
+def test_when_it_is_killed_it_is_gone(daemon: Daemon, _: int) -> None:
+    """And not only about to go: a server that starts in its place would find it there."""
+    pid = _start(daemon, f"import time; memory = b'x' * {300 * 1024 * 1024}; {SLEEPS}")
+    assert pid is not None
+    deadline = time.monotonic() + 60
+    while not daemon.log.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    daemon.kill()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 @pytest.mark.parametrize(
     ("printed", "shown"),
     [

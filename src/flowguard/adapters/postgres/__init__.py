@@ -1,5 +1,6 @@
 """PostgreSQL as the warehouse, the dead-letter queue, and the home of orders and their outbox."""
 
+from flowguard.adapters.postgres.backfill import PostgresBackfill
 from flowguard.adapters.postgres.database import named, url_of
 from flowguard.adapters.postgres.dead_letters import PostgresDeadLetterQueue
 from flowguard.adapters.postgres.ledger import PostgresLedger
@@ -12,6 +13,7 @@ from flowguard.domain.migrations import Migration
 __all__ = [
     "Migration",
     "Part",
+    "PostgresBackfill",
     "PostgresDeadLetterQueue",
     "PostgresEventSink",
     "PostgresLedger",

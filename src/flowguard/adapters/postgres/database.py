@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import Connection
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from flowguard.adapters.postgres.errors import mapped, state_of
 from flowguard.adapters.postgres.watch import Watch
@@ -81,7 +81,6 @@ def engine_of(url: URL, timeout_s: float, *, statement_timeout_s: float, pool_si
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=timeout_s,
-        pool_pre_ping=True,
         pool_recycle=3600,
     )
 
@@ -100,8 +99,11 @@ class Database:
         self.where = named(self.url)
         statement_s = 600.0 if patient else 3 * timeout_s
         self._engine = engine_of(self.url, timeout_s, statement_timeout_s=statement_s)
-        self._watch = Watch(statement_s + timeout_s if patient else timeout_s)
+        # Found dead before it is used: by ourselves, since the pool would ask a silent server for ever.
+        event.listen(self._engine, "checkout", self._ask)
+        self._watch = Watch()
         self._timeout_s = timeout_s
+        self._patience_s = statement_s + timeout_s if patient else timeout_s
         self._lock = threading.Lock()
         self._closed = False
 
@@ -118,7 +120,7 @@ class Database:
             try:
                 connection = pooled.driver_connection
                 assert isinstance(connection, Connection)  # noqa: S101  # narrows the type: the URL says psycopg
-                with self._watch.over(connection):
+                with self._watch.over(connection, self._patience_s):
                     try:
                         yield connection
                     except BaseException:
@@ -127,7 +129,7 @@ class Database:
                         raise
                     self._commit(connection)
             except BaseException as error:
-                if _broken(pooled.driver_connection, error):
+                if _unfit(pooled.driver_connection, error):
                     pooled.invalidate()
                 raise
             finally:
@@ -162,16 +164,19 @@ class Database:
     def close(self) -> None:
         """Let go of the connection, cutting off what still runs. Idempotent."""
         self._closed = True
-        if not self._lock.acquire(blocking=False):
-            self._watch.cut()
-            # A thread that hangs all the same keeps its connection; it is dropped when that returns.
-            if not self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
-                return
-        try:
-            self._watch.close()
+        self._watch.close()
+        # A thread that hangs all the same keeps its connection; it is dropped when that returns.
+        if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._engine.dispose()
-        finally:
             self._lock.release()
+
+    def _ask(self, connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  # as the event has it
+        """Have the pool make another connection where this one does not answer."""
+        try:
+            with self._watch.over(connection, self._timeout_s):
+                self._engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise DisconnectionError from error
 
     def _commit(self, connection: Connection[Any]) -> None:
         try:
@@ -183,10 +188,12 @@ class Database:
             raise UnknownOutcomeError(f"{self.where}: it may or may not have been stored ({error})") from error
 
 
-def _broken(connection: object, error: BaseException) -> bool:
+def _unfit(connection: object, error: BaseException) -> bool:
     if not isinstance(connection, Connection):
         return True
-    return connection.closed or connection.broken or not isinstance(error, Exception)
+    # Of a server that is read-only now: asked anew, the address may lead to the one that took its place.
+    read_only = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+    return connection.closed or connection.broken or read_only or not isinstance(error, Exception)
 
 
 def _text(value: object) -> str:

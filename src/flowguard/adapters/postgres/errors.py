@@ -36,14 +36,23 @@ _TRANSIENT: Final[dict[str, str]] = {
     "XX": "it reports an internal error",
 }
 _PERSON: Final[dict[str, str]] = {
-    "0A": "it cannot do this; PostgreSQL 13 or newer is needed",
+    "0A": "it cannot do this; is a view in the way? (PostgreSQL 13 or newer is needed)",
     "3D": "there is no such database; create it",
     "3F": "there is no such schema; create it",
     "42501": "permission is denied; grant what is missing to the user of the URL",
     "42P01": _MIGRATE,
     "42703": _MIGRATE,
+    "42P16": "our rows have no value for it: give the column a default, or the table another primary key",
     "42": _MIGRATE,
 }
+_REFUSALS: Final = (
+    # Of a connection that the server refused, the driver knows only the words. The code that the server gave with them:
+    ("password|authentication failed|no pg_hba.conf entry|role .* (does not exist|is not permitted)", "28000"),
+    ('database ".*" does not exist', "3D000"),
+    ("permission denied", "42501"),
+    ("too many (connections|clients)|connection slots", "53300"),
+    ("starting up|shutting down|recovery mode|not yet accepting", "57P03"),
+)
 _PERMANENT: Final = ("21", "22", "23", "44", "54")
 """Data and constraints: the rows are at fault."""
 
@@ -62,7 +71,7 @@ def _told(error: BaseException) -> str:
 
 def translated(error: Exception, where: str) -> FlowGuardError:
     """The FlowGuard error that tells the caller what to do. `where` names the database, without secrets."""
-    state, told = state_of(error), _told(error)
+    state, told = state_of(error) or _refusal(error), _told(error)
     if state is None:
         return _without_state(error, where, told)
     for length in (5, 2):
@@ -76,15 +85,18 @@ def translated(error: Exception, where: str) -> FlowGuardError:
     return TransientError(f"{where}: {told} ({state})")
 
 
+def _refusal(error: BaseException) -> str | None:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(original, psycopg.OperationalError):
+        return None
+    return next((state for words, state in _REFUSALS if re.search(words, str(original))), None)
+
+
 def _without_state(error: Exception, where: str, told: str) -> FlowGuardError:
-    """The driver's own errors, and those of connecting, which come without a code."""
+    """The driver's own errors."""
     original = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(original, psycopg.DataError):
         return PermanentError(told)  # it would not even send it
-    if "password" in str(original) and isinstance(original, psycopg.OperationalError):
-        return TransientError(f"{where}: {_CREDENTIALS} ({told})")
-    if isinstance(original, psycopg.OperationalError) and re.search('database ".*" does not exist', str(original)):
-        return ConfigurationError(f"{where}: {told}: {_PERSON['3D']}")
     if isinstance(original, psycopg.ProgrammingError):
         return ConfigurationError(f"{where}: {told}")
     return TransientError(f"{where}: it cannot be reached, or the connection broke ({told})")

@@ -17,7 +17,7 @@ from flowguard.adapters.postgres.database import TIMEOUT_S, engine_of, named, ur
 from flowguard.adapters.postgres.errors import mapped
 from flowguard.adapters.postgres.tables import FoundColumn, quoted, table_of
 from flowguard.domain.catalog import EventType
-from flowguard.domain.errors import ConfigurationError
+from flowguard.domain.errors import ConfigurationError, PermanentError
 from flowguard.domain.migrations import Migration, numbered, pending
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def migrate(
                 for step in steps:
                     _apply(connection, step)
             return steps
+    except PermanentError as error:  # a constraint or a type that rows of an older table do not keep
+        raise ConfigurationError(f"{named(target)}: {error}: mend these rows, and migrate again") from error
     finally:
         engine.dispose()
 
@@ -91,12 +93,14 @@ def columns_in(connection: Connection, table: str) -> dict[str, FoundColumn]:
     found = connection.execute(
         text(
             "SELECT lower(attname), format_type(atttypid, atttypmod),"
-            " attnotnull AND NOT atthasdef AND attidentity = '' FROM pg_attribute"
+            " attnotnull AND NOT atthasdef AND attidentity = '', EXISTS ("
+            " SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indpred IS NULL AND indexprs IS NULL"
+            " AND indnkeyatts = 1 AND indkey[0] = attnum) FROM pg_attribute"
             " WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
         ),
         {"name": quoted(table)},
     )
-    return {name: FoundColumn(kind, required) for name, kind, required in found}
+    return {name: FoundColumn(*rest) for name, *rest in found}
 
 
 def _sql_folder() -> Traversable:

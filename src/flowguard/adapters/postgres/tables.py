@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
@@ -42,16 +43,16 @@ _SENT_AS: Final[dict[Kind, str]] = {
 """The types of binary COPY."""
 _KEYS: Final = {"event_id", "source_topic", "producer_service", "ingestion_id"}
 """Compared byte by byte: with a language's collation, their indexes would cost half as much again (ADR 10)."""
-_TAKEN_AS: Final[dict[Kind, frozenset[str]]] = {
-    Kind.TEXT: frozenset({"text", "character varying", "character"}),
-    Kind.INTEGER: frozenset({"bigint", "integer", "numeric"}),
-    Kind.REAL: frozenset({"double precision", "numeric"}),
-    Kind.DECIMAL: frozenset({"numeric"}),
-    Kind.BOOLEAN: frozenset({"boolean"}),
-    Kind.TIMESTAMP: frozenset({"timestamp with time zone", "timestamp without time zone"}),
-    Kind.JSON: frozenset({"json", "jsonb", "text"}),
+_CONVERTED: Final[dict[Kind, Mapping[str, str]]] = {
+    Kind.TEXT: {"character varying": "", "character": ""},
+    Kind.INTEGER: {"bigint": "", "integer": "", "smallint": ""},
+    Kind.REAL: {"real": ""},
+    Kind.DECIMAL: {"numeric": "", "bigint": "", "integer": ""},
+    Kind.BOOLEAN: {},
+    Kind.TIMESTAMP: {"timestamp without time zone": "{} AT TIME ZONE 'UTC'"},
+    Kind.JSON: {"jsonb": "", "text": "{}::json"},
 }
-"""Types that an older table may have for a column, and that hold the same."""
+"""Types of older tables (without their length) whose values ours can hold, and how they are converted."""
 _RESERVED: Final = ("fg_", "pg_")
 
 
@@ -62,10 +63,14 @@ def quoted(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FoundColumn:
-    """A column as the database has it. `required`: a row needs a value for it."""
+    """A column as the database has it.
+
+    `required`: a row needs a value for it. `unique`: a constraint sees to it that no value comes twice.
+    """
 
     type: str
     required: bool
+    unique: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,32 +120,52 @@ class BronzeTable:
     def additions(self, found: Mapping[str, FoundColumn]) -> list[str]:
         """The statements that bring a table with these columns up to date.
 
-        Its rows stay. Metadata that it lacks is unknown (null) for them, and known for every new row. A column that is
-        not ours may be empty from then on. Raises ConfigurationError where a column has a type that cannot hold ours.
+        Its rows stay. Metadata that it lacks is unknown (null) for them, and known for every new row. What our rows
+        leave empty may be empty from then on. Raises ConfigurationError where a column has a type that cannot become
+        ours.
         """
-        statements = []
-        known = {column.name.lower(): column for column in self.columns}
-        for name, column in known.items():
-            there = found.get(name)
-            if there is None:
-                statements.append(f"ALTER TABLE {self.name} ADD COLUMN {quoted(name)} {self._sql_type(column)}")
-            elif there.type.split("(")[0] not in _TAKEN_AS[column.kind]:
-                raise ConfigurationError(
-                    f"column {name} of table {self.event_type.table} is {there.type}, and the model of"
-                    f" {self.event_type.name} now says {self._sql_type(column)}: give the changed field a new name"
-                )
-        statements += [
-            f"ALTER TABLE {self.name} ALTER COLUMN {quoted(name)} DROP NOT NULL"
+        ours = {column.name.lower(): column for column in self.columns}
+        actions = []
+        for name, column in ours.items():
+            if name not in found:
+                actions.append(f"ADD COLUMN {quoted(name)} {self._sql_type(column)}")
+            elif found[name].type != _type_name(column):
+                actions.append(self._converted(column, found[name].type))
+        actions += [
+            f"ALTER COLUMN {quoted(name)} DROP NOT NULL"
             for name, there in found.items()
-            if there.required and name not in known
+            if there.required and not (name in ours and ours[name].required)
         ]
-        if "ingestion_id" not in found:  # a bronze table of before there was metadata
-            statements += [
-                f"ALTER TABLE {self.name} ADD UNIQUE (ingestion_id)",
-                f"ALTER TABLE {self.name} ADD UNIQUE (producer_service, event_id)",
-                self._source_index(),
-            ]
-        return statements
+        if "ingestion_id" not in found or not found["ingestion_id"].unique:
+            actions.append("ADD UNIQUE (ingestion_id)")
+        if "event_id" not in found:
+            actions.append("ADD UNIQUE (producer_service, event_id)")
+        index = [self._source_index()] if "source_offset" not in found else []
+        return [*(f"ALTER TABLE {self.name} {action}" for action in actions), *index]
+
+    def require_types(self, found: Mapping[str, str]) -> None:
+        """Raise ConfigurationError where a column of the table, by name in lower case, has another type than ours."""
+        for column in self.columns:
+            there, ours = found.get(column.name.lower()), _type_name(column)
+            if there is not None and there != ours:
+                raise ConfigurationError(
+                    f"column {column.name.lower()} of table {self.event_type.table} is {there}, and {ours} is needed:"
+                    " run `flowguard migrate`, which converts it, or says why it cannot"
+                )
+
+    def _converted(self, column: Column, there: str) -> str:
+        name, ours = quoted(column.name.lower()), self._sql_type(column)
+        # timestamp(3) without time zone -> timestamp without time zone
+        using = _CONVERTED[column.kind].get(re.sub(r"\(.*?\)", "", there))
+        if using is None:
+            who, mend = f"the model of {self.event_type.name} now says", "give the changed field a new name"
+            if column in METADATA:
+                who, mend = "FlowGuard's own is", "rename the one that is there"
+            raise ConfigurationError(
+                f"column {column.name.lower()} of table {self.event_type.table} is {there}, and {who} {ours}, which"
+                f" does not hold the same: {mend}"
+            )
+        return f"ALTER COLUMN {name} TYPE {ours}{f' USING {using.format(name)}' if using else ''}"
 
     def add_column(self, name: str) -> str:
         """The statement that adds one column of the model, harmless where it is there already."""
@@ -183,5 +208,17 @@ def table_of(event_type: EventType) -> BronzeTable:
     return BronzeTable(event_type, columns)
 
 
+@lru_cache(maxsize=1_000)
+def table_without(event_type: EventType, lacking: frozenset[str]) -> BronzeTable:
+    """The same as `table_of`, of which these columns (in lower case) are not there yet."""
+    table = table_of(event_type)
+    return replace(table, columns=tuple(one for one in table.columns if one.name.lower() not in lacking))
+
+
 def _type_of(column: Column) -> TypeEngine[Any]:
     return Text(collation="C") if column.name in _KEYS else _TYPES[column.kind]
+
+
+def _type_name(column: Column) -> str:
+    """The type as PostgreSQL calls it."""
+    return str(_TYPES[column.kind].compile(dialect=_DIALECT)).lower()

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from flowguard.adapters.sqlite.contracts import column_was_missing, contracts_on
 from flowguard.adapters.sqlite.database import BUSY_TIMEOUT_S, Database
 from flowguard.adapters.sqlite.merging import merge, remember_filtered
-from flowguard.adapters.sqlite.tables import BronzeTable, faults, table_of
-from flowguard.domain.catalog import EventType
-from flowguard.domain.errors import FencedError, PermanentError
+from flowguard.adapters.sqlite.tables import BronzeTable, faults, table_without
+from flowguard.domain.catalog import EventType, SchemaContract
+from flowguard.domain.errors import ConfigurationError, FencedError, PermanentError
 from flowguard.domain.ingestion import Assignment, Claim
 from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
 from flowguard.ports.sink import EventSink
@@ -26,9 +27,15 @@ class SqliteEventSink(EventSink):
     """Writes to the warehouse in one file. `check` also looks at the tables of the event types that are given."""
 
     def __init__(
-        self, path: Path, event_types: Iterable[EventType] = (), *, busy_timeout_s: float = BUSY_TIMEOUT_S
+        self,
+        path: Path,
+        event_types: Iterable[EventType] = (),
+        *,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        schema_contract: SchemaContract = SchemaContract.EVOLVE,
     ) -> None:
         self._database = Database(path, busy_timeout_s=busy_timeout_s)
+        self._contracts = contracts_on(self._database, schema_contract)
         self._event_types = tuple(event_types)
 
     def claim(self, owner: str, assignments: Sequence[Assignment]) -> Sequence[Claim]:
@@ -36,9 +43,19 @@ class SqliteEventSink(EventSink):
             return [_claim(connection, owner, one) for one in assignments]
 
     def write(self, batch: SinkBatch) -> WriteReport:
+        try:
+            return self._write(batch)
+        except ConfigurationError as error:
+            if not (column_was_missing(error) and self._contracts.forget()):
+                raise
+            return self._write(batch)  # the table has changed since it was looked at
+
+    def _write(self, batch: SinkBatch) -> WriteReport:
+        fitted = self._contracts.fit(batch)
+        batch = fitted.batch
         together: dict[BronzeTable, list[Rows]] = {}
         for rows in batch.rows:
-            together.setdefault(table_of(rows.event_type), []).append(rows)
+            together.setdefault(table_without(rows.event_type, fitted.lacks(rows.event_type)), []).append(rows)
         merged: dict[str, Merged] = {}
         try:
             # Converted before the transaction: nobody waits for the lock meanwhile.
@@ -56,13 +73,15 @@ class SqliteEventSink(EventSink):
                     _move(connection, move)
         except (*_REFUSED, PermanentError) as error:
             raise _refusal(error, together) from error
-        return WriteReport(merged)
+        self._contracts.landed()
+        return WriteReport(merged, fitted.told)
 
     def check(self) -> None:
+        lacking = {event_type: self._contracts.lacks(event_type) for event_type in self._event_types}
         with self._database.transaction() as connection:
             connection.execute("SELECT 1 FROM fg_positions, fg_incarnations, fg_absorbed LIMIT 0")
             for event_type in self._event_types:
-                connection.execute(table_of(event_type).insert_nothing)
+                connection.execute(table_without(event_type, lacking[event_type]).insert_nothing)
 
     def close(self) -> None:
         self._database.close()

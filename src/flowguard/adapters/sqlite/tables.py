@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -74,13 +74,18 @@ class BronzeTable:
                     f" give the event type {self.event_type.name} another table"
                 )
             if known is None:
-                statements.append(f"ALTER TABLE {self.name} ADD COLUMN {_definition_of(column)}")
+                statements.append(self.add_column(column.name.lower()))
             elif known.upper() != wanted:
                 raise ConfigurationError(
                     f"column {column.name} of table {table} holds {known}, and the model of {self.event_type.name} now"
                     f" says {wanted}: give the changed field a new name"
                 )
         return statements
+
+    def add_column(self, name: str) -> str:
+        """The statement that adds one column, named in lower case."""
+        (column,) = (one for one in self.columns if one.name.lower() == name)
+        return f"ALTER TABLE {self.name} ADD COLUMN {_definition_of(column)}"
 
     def insert(self, rows: int) -> str:
         """An INSERT of so many rows that passes over those that exist."""
@@ -127,6 +132,13 @@ def table_of(event_type: EventType) -> BronzeTable:
             f" {', '.join(doubled)} (case does not count in SQL): rename one of each"
         )
     return BronzeTable(event_type, columns)
+
+
+@lru_cache(maxsize=1_000)
+def table_without(event_type: EventType, lacking: frozenset[str]) -> BronzeTable:
+    """The same as `table_of`, of which these columns (in lower case) are not there yet."""
+    table = table_of(event_type)
+    return replace(table, columns=tuple(one for one in table.columns if one.name.lower() not in lacking))
 
 
 def faults(table: BronzeTable, rows: Rows) -> Iterator[RowFault]:

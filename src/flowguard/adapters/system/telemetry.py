@@ -8,6 +8,7 @@ from typing import TypeVar, assert_never
 from flowguard.domain.ingestion import Position, TopicPartition
 from flowguard.domain.telemetry import (
     AttemptFailed,
+    ColumnsAdded,
     EventsPublished,
     FlowChanged,
     Happening,
@@ -23,7 +24,9 @@ from flowguard.domain.telemetry import (
     RecordsDeadLettered,
     RecordsFiltered,
     Recovered,
+    RowsDiscarded,
     RowsMerged,
+    ValuesDiscarded,
 )
 from flowguard.ports.telemetry import Telemetry
 
@@ -71,7 +74,7 @@ def _level(happening: Happening) -> int:
     match happening:
         case LineStopped() | OffsetsGone():
             return logging.ERROR
-        case RecordsDeadLettered() | AttemptFailed() | HistoryGone():
+        case RecordsDeadLettered() | ValuesDiscarded() | RowsDiscarded() | AttemptFailed() | HistoryGone():
             return logging.WARNING
         case EventsPublished() | PositionsCommitted() | FlowChanged() | OrderPlaced() | MessagesRelayed():
             return logging.DEBUG
@@ -88,6 +91,12 @@ def line(happening: Happening) -> str:  # noqa: C901, PLR0911, PLR0912  # one ca
             return f"Dead-lettered {count} {stream} ({reason}), first: {example}"
         case RecordsFiltered(stream, count):
             return f"Filtered {count} {stream}"
+        case ColumnsAdded(stream, columns):
+            return f"Added to the table of {stream}: {', '.join(columns)}"
+        case ValuesDiscarded(stream, columns, count):
+            return f"Values of {count} {stream} are in their payload only: their table has no {', '.join(columns)}"
+        case RowsDiscarded(stream, columns, count):
+            return f"Discarded {count} {stream}: their table has no {', '.join(columns)}"
         case AttemptFailed(what, error, attempt):
             return f"Failed: {what}, attempt {attempt}, will try again: {error}"
         case Recovered(what, attempts):

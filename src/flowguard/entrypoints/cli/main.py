@@ -11,6 +11,7 @@ import typer
 
 from flowguard import __version__
 from flowguard.domain.errors import ConfigurationError, FlowGuardError, TransientError
+from flowguard.entrypoints.cli.backfill import backfill
 from flowguard.entrypoints.cli.checking import check, migrate
 from flowguard.entrypoints.cli.dev import dev
 from flowguard.entrypoints.cli.look import audit, events, status
@@ -60,6 +61,7 @@ for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(relay, name="relay")
 app.add_typer(dlq, name="dlq")
+app.add_typer(backfill, name="backfill")
 app.add_typer(dev, name="dev")
 
 

@@ -19,6 +19,12 @@ def warn(text: str) -> None:
     print(f"flowguard: {text}", file=sys.stderr, flush=True)
 
 
+def progress(text: str) -> None:
+    """How far it is, on a terminal only, in a line that the next one replaces; no text leaves it to what comes."""
+    if sys.stderr.isatty():
+        print(f"\r{text}", end="\x1b[K", file=sys.stderr, flush=True)
+
+
 def as_json(value: object) -> None:
     """The answer as indented JSON; Decimal as a number, times in RFC 3339."""
     import msgspec

@@ -94,7 +94,8 @@ class Daemon:
         for pid in family:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        while self.pid is not None or any(map(_command_line, family)):
+        # In this order: our own child, once it has ended, goes when `pid` waits for it.
+        while any(map(_runs, family)) or self.pid is not None:
             time.sleep(_POLL_S)
 
     def ended(self, deadline: float) -> bool:
@@ -131,6 +132,15 @@ def _command_line(pid: int) -> str:
         text=True,
     )
     return done.stdout
+
+
+def _runs(pid: int) -> bool:
+    """Whether it is there and has not ended. One that is killed loses its command line some time before it ends."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+    except OSError:
+        return bool(_command_line(pid))
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def _children(pid: int) -> list[int]:
