@@ -1,7 +1,7 @@
 """Kafka → PostgreSQL on real servers: FlowGuard's consumer, the raw limit and the peers, each a process of its own.
 
 Everybody has the same backlog, and a fresh, empty table of the same definition. The server notes when each
-transaction was committed: the rate is that of the rows after the first commit, up to the last one.
+transaction was committed: starting, joining the group and the first commits count for nobody.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from time import monotonic, sleep
 
 import psycopg
@@ -69,9 +70,23 @@ def landing_rate(at: Place, url: str, contestant: Contestant, events: int) -> fl
         _wait(connection, events)
     with psycopg.connect(url) as connection:
         commits = connection.execute(_COMMITS).fetchall()
-    rows: int = sum(rows for _, rows in commits[1:])
-    took: float = commits[-1][0] - commits[0][0]
-    return rows / took
+    return _rate(commits)
+
+
+def _rate(commits: Sequence[tuple[float, int]]) -> float:
+    """Rows a second, of (seconds, rows) of each transaction in order of time.
+
+    Counted from a commit in the first third of the rows on: the one before the longest pause, since some gather for a
+    while, and then commit several transactions at once.
+    """
+    landed = [*accumulate(rows for _, rows in commits)]
+    pauses = [
+        (after[0] - before[0], index)
+        for index, (before, after) in enumerate(pairwise(commits))
+        if not index or landed[index] <= landed[-1] / 3
+    ]
+    _, first = max(pauses)
+    return (landed[-1] - landed[first]) / (commits[-1][0] - commits[first][0])
 
 
 def _wait(connection: psycopg.Connection, events: int) -> None:
@@ -96,23 +111,22 @@ def _one(connection: psycopg.Connection, statement: str) -> int:
 
 
 def speed(at: Place, events: int, runs: int, only: Sequence[str] = ()) -> dict[str, float]:
-    """The median rate of each, measured in turns. Nobody's first run counts."""
+    """The median rate of each, measured in turns, after a first run of FlowGuard's that warms up the servers."""
     fill(at.kafka, events)
     empty = at.database()
     rows = at.database(empty)
-    landing_rate(at, rows, flowguard_consumer(at), events)  # the rows that the raw loop writes
+    landing_rate(at, rows, flowguard_consumer(at), events)  # its rows are what the raw loop writes
     rates: dict[str, list[float]] = {}
     contestants = _contestants(at, rows)
-    for turn in range(runs + 1):
+    for _ in range(runs):
         for name, contestant in contestants.items():
             if only and name not in only:
                 continue
             url = at.database(empty)
             rate = landing_rate(at, url, contestant, events)
             at.drop(url)
-            print(f"{name}: {rate:,.0f} events/s{'' if turn else ' (not counted)'}", file=sys.stderr, flush=True)
-            if turn:
-                rates.setdefault(name, []).append(rate)
+            print(f"{name}: {rate:,.0f} events/s", file=sys.stderr, flush=True)
+            rates.setdefault(name, []).append(rate)
     at.drop(rows)
     return {name: statistics.median(some) for name, some in rates.items()}
 

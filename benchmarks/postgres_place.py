@@ -59,7 +59,8 @@ class Place:
         return url
 
     def drop(self, url: str) -> None:
-        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+        # The server's own work on it is ended, too.
+        with psycopg.connect(self.postgres.superuser_url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
     def checkpoint(self) -> None:

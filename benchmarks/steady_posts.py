@@ -1,7 +1,7 @@
-"""A client that posts single events at a steady rate: each when it is due, whatever became of the ones before.
+"""A client that posts events at a steady rate: each request when it is due, whatever became of the ones before.
 
-`python -m benchmarks.steady_posts PORT NAME EVENTS RATE`: writes when the first one is due (seconds since 1970), then
-posts; their ids are NAME-0, NAME-1, ...
+`python -m benchmarks.steady_posts PORT NAME EVENTS RATE SIZE`, with SIZE events a request: writes when the first one is
+due (seconds since 1970), then posts; their ids are NAME-0, NAME-1, ...
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ async def _post(port: int, due: list[tuple[float, bytes]]) -> None:
     writer.close()
 
 
-async def _run(port: int, name: str, events: int, rate: float) -> None:
+async def _run(port: int, name: str, events: int, rate: float, size: int) -> None:
     requests = []
-    for number in range(events):
-        body = json.dumps({"event_id": f"{name}-{number}", **click(number)}).encode()
+    for first in range(0, events, size):
+        some = range(first, min(first + size, events))
+        body = json.dumps([{"event_id": f"{name}-{number}", **click(number)} for number in some]).encode()
         head = b"POST /v1/events/clicks HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
         requests.append(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
     start = time() + _AHEAD_S
     print(start, flush=True)
-    due = [(start + number / rate, request) for number, request in enumerate(requests)]
+    due = [(start + number * size / rate, request) for number, request in enumerate(requests)]
     await asyncio.gather(*(_post(port, due[one::_CONNECTIONS]) for one in range(_CONNECTIONS)))
 
 
 if __name__ == "__main__":
-    uvloop.run(_run(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    uvloop.run(_run(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])))

@@ -66,6 +66,7 @@ class Ingestion(RebalanceListener):
         self._unclaimed: dict[TopicPartition, Assignment] = {}
         self._claiming: dict[TopicPartition, Assignment] | None = None  # None: the sink is not being asked
         self._uncommitted: dict[TopicPartition, int] = {}
+        self._commit_at = 0.0
         self._paused = False
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ class Ingestion(RebalanceListener):
         if self._unclaimed and self._claiming is None:
             times.append(self._attempts.due_at("claim"))
         if self._uncommitted:
-            times.append(self._attempts.due_at("commit"))
+            times += [self._attempts.due_at("commit"), self._commit_at]
         return max(0.0, min([wait, *(at - self._now() for at in times if at is not None)]))
 
     def _read(self, wait: float) -> None:
@@ -248,8 +249,10 @@ class Ingestion(RebalanceListener):
 
     def _commit(self, *, force: bool = False) -> None:
         """The sink has it already: a commit that fails is only a lag that looks too large, until the next one."""
-        if not self._uncommitted or self._machine.stopped is not None or not (force or self._attempts.due("commit")):
+        due = force or (self._attempts.due("commit") and self._now() >= self._commit_at)
+        if not self._uncommitted or self._machine.stopped is not None or not due:
             return
+        self._commit_at = self._now() + self._pace.commit_s
         positions = tuple(Position(partition, offset) for partition, offset in self._uncommitted.items())
         try:
             self._ports.source.commit(positions)

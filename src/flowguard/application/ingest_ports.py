@@ -20,6 +20,8 @@ class Pace:
     """For records, when nothing is under way."""
     busy_s: float = 0.02
     """For records, while the worker is busy: its outcome is looked at this often."""
+    commit_s: float = 0.0
+    """Between two commits to the log. They are hints; those before partitions go, and before the end, do not wait."""
     drain_s: float = 20.0
     """For the worker, when partitions are revoked or the consumer shuts down."""
 

@@ -60,8 +60,8 @@ class BatchWriter:
         )
         rows, filtered = _fitting(batch, decoded)
         report = self._sink.write(SinkBatch(rows, moves, filtered))
-        for done in [number for number in self._decoded if number <= batch.number]:
-            del self._decoded[done]
+        for done in [number for number in list(self._decoded) if number <= batch.number]:  # others may be added
+            self._decoded.pop(done, None)
         counts: dict[str, int] = {}
         for some in filtered:
             counts[some.event_type.name] = counts.get(some.event_type.name, 0) + len(some.offsets)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from flowguard.ports.source import EventSource
     from flowguard.ports.telemetry import Telemetry
 
+_COMMIT_S = 1.0
+"""Between two commits to the log: each is three round trips of the thread that decodes."""
+
 
 def system_clock() -> Clock:
     from flowguard.adapters.system import SystemClock
@@ -78,7 +81,7 @@ def ingestion(
         owner=f"{socket.gethostname()}:{os.getpid()}",
         retry=settings.retry,
         jitter=jitter,
-        pace=Pace(drain_s=settings.drain_s),
+        pace=Pace(commit_s=_COMMIT_S, drain_s=settings.drain_s),
         trusts_group=trusts_group(settings),
     )
 

@@ -90,6 +90,32 @@ def test_while_kafka_is_down_nothing_is_taken_and_then_it_recovers(broker: Kafka
     assert values[-1] == b"after"
 
 
+def test_a_client_that_finds_no_broker_for_long_is_replaced(
+    broker: KafkaCluster, options: KafkaOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have lost sight of them for ever; what takes its place is given nothing before it has found one."""
+    monkeypatch.setattr("flowguard.adapters.kafka.line._BLIND_S", 0.5)
+
+    async def main() -> None:
+        publisher = KafkaEventPublisher(options, delivery_timeout_s=2.0)
+        await publisher.publish(TOPIC, things("before replacing"))
+        broker.kill(1)
+        await until_refused_at_once(publisher)
+        first, deadline = publisher._current, monotonic() + 30
+        while publisher._current is first:
+            started = monotonic()
+            with pytest.raises(TransientError, match="cannot be reached"):
+                await publisher.publish(TOPIC, things("refused"))
+            assert monotonic() < started + 1, "a request waited for a client that has found nobody yet"
+            assert monotonic() < deadline
+        await asyncio.to_thread(broker.start)
+        await until_it_publishes(publisher, "after replacing", 20)
+        await publisher.close()
+
+    asyncio.run(main())
+    assert logged(options)[-2:] == [b"before replacing", b"after replacing"]
+
+
 def test_a_request_that_is_under_way_when_kafka_goes_lands_once_it_is_back(
     broker: KafkaCluster, options: KafkaOptions
 ) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flowguard.adapters.postgres import Part, PostgresBackfill, migrate
+from flowguard.adapters.postgres import Part, PostgresBackfill, PostgresEventSink, migrate
 from flowguard.domain.catalog import BUILT_IN
 from tests.adapters.postgres.storage import PostgresStorage
+from tests.contracts.sink_case import FIRST as SAME_LOG
 
 FIRST = """
 CREATE TABLE orders (
@@ -70,6 +71,13 @@ class OriginalStorage(PostgresStorage):
     def upgrade(self) -> None:
         """As `flowguard migrate`."""
         migrate(self.url, [*Part], BUILT_IN)
+
+    def sink(self) -> PostgresEventSink:
+        """One that goes on reading the log that filled these tables: somebody has to say so."""
+        for one in BUILT_IN:
+            said = (one.topic, 1, SAME_LOG)
+            self.execute("INSERT INTO fg_incarnations VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", *said)
+        return super().sink()
 
     def backfill(self) -> PostgresBackfill:
         backfill = PostgresBackfill(self.url, timeout_s=self.timeout_s)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import repeat
 from operator import length_hint
+from time import monotonic
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -24,6 +25,8 @@ MakeProducer = Callable[[dict[str, Any]], Producer]
 _ANY_PARTITION: Final = -1
 _POLL_S: Final = 0.1
 _PROBE_S: Final = 1.0
+_BLIND_S: Final = 15.0
+"""So long without a broker, and the client may have lost sight of them for ever (ADR 9): it is replaced."""
 _PROBE_TOPIC: Final = "flowguard"  # it need not exist: any answer shows that Kafka is there
 
 
@@ -34,13 +37,22 @@ class ProducerLine:
     second ago.
     """
 
-    def __init__(self, configuration: dict[str, Any], health: ClientHealth, make: MakeProducer = Producer) -> None:
+    def __init__(
+        self,
+        configuration: dict[str, Any],
+        health: ClientHealth,
+        make: MakeProducer = Producer,
+        *,
+        unreachable: bool = False,
+    ) -> None:
         with mapped("Kafka", health, starting=True):
             self._producer: Producer | None = make(configuration)
         self.queued = 0
         self.queued_bytes = 0
-        self.unreachable = False
+        self.unreachable = unreachable
         self._health = health
+        self._health.down |= unreachable
+        self._blind_since: float | None = None
         self._loop = asyncio.get_running_loop()
         self._pending: set[Delivery] = set()
         self._ending = threading.Event()
@@ -111,7 +123,7 @@ class ProducerLine:
         producer = self._producer
         assert producer is not None  # noqa: S101  # it is let go of at the end of this
         try:
-            while not self._ending.is_set() and not self.dead:
+            while not self._ending.is_set() and not self.dead and not self._blind:
                 producer.poll(_POLL_S)
                 if self._health.down:
                     self._probe(producer)
@@ -132,9 +144,16 @@ class ProducerLine:
             producer.list_topics(_PROBE_TOPIC, timeout=_PROBE_S)
         except KafkaException:
             self.unreachable = True
+            self._blind_since = self._blind_since or monotonic()
         else:
             self._health.clear()
             self.unreachable = False
+            self._blind_since = None
+
+    @property
+    def _blind(self) -> bool:
+        """It has not found a broker for long, and nothing is lost by letting it go."""
+        return self._blind_since is not None and monotonic() > self._blind_since + _BLIND_S and not self._pending
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         if delivery not in self._pending:

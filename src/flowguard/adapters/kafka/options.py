@@ -26,9 +26,6 @@ _CLIENT_DEFAULTS: Final[dict[str, OptionValue]] = {
     # A cluster that is back is found again within a second, not within ten.
     "reconnect.backoff.ms": 100,
     "reconnect.backoff.max.ms": 1_000,
-    # A broker that is about to stop may answer that there are no brokers at all. The client then forgets every one of
-    # them, and asks the addresses that it was given again after this time: by default, after five minutes.
-    "metadata.recovery.rebootstrap.trigger.ms": 5_000,
     # A broker closes idle connections every few minutes: that is no news.
     "log.connection.close": False,
 }

@@ -92,10 +92,11 @@ class KafkaEventPublisher(EventPublisher):
         if self._closed:
             raise TransientError("this publisher is closed")
         if self._current is None or self._current.dead:
-            self._current = self._new_line()
+            # One that follows another that found no broker has to find one before anything is given to it.
+            self._current = self._new_line(unreachable=self._current is not None and self._current.unreachable)
         return self._current
 
-    def _new_line(self) -> ProducerLine:
+    def _new_line(self, *, unreachable: bool) -> ProducerLine:
         health = ClientHealth()
         configuration = self._options.producer(
             health,
@@ -103,7 +104,7 @@ class KafkaEventPublisher(EventPublisher):
             # The bound is ours, and counts before anything of a request is sent.
             owned={"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2_147_483_647},
         )
-        return ProducerLine(configuration, health, self._make_producer)
+        return ProducerLine(configuration, health, self._make_producer, unreachable=unreachable)
 
     def _prepare(self, topic: str) -> None:
         if (line := self._current) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
@@ -15,6 +14,7 @@ from flowguard.adapters.kafka.options import KafkaOptions
 from flowguard.adapters.kafka.records import runs_of, split
 from flowguard.adapters.kafka.source_config import consumer_config, queue_bytes
 from flowguard.adapters.kafka.source_member import KafkaMember
+from flowguard.adapters.kafka.source_partition import PartitionState, truncated
 from flowguard.adapters.kafka.source_shelf import Shelf
 from flowguard.adapters.kafka.source_topics import SourceTopics
 from flowguard.adapters.kafka.source_turns import Turns
@@ -28,25 +28,16 @@ _SOON_S: Final = 0.05
 """How long until something that is not there yet is looked for again."""
 _SURE_S: Final = 5.0
 """How long a log must seem to end too early until that is believed."""
+_QUIET_S: Final = 5.0
+"""How long a client may bring nothing until it is asked whether it has a broker at all."""
+_TIMES: Final = 2
+"""How often it has to say no until it is replaced."""
 _MOST_RECORDS: Final = 20_000
 """Taken from the client at once."""
 
 _OUT_OF_RANGE: Final = frozenset(
     {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}  # noqa: SLF001  # public, in spite of the name: the client's own codes have one
 )
-
-
-@dataclass(slots=True)
-class _Partition:
-    """A partition that the listener was told of."""
-
-    topic_id: str
-    reading: bool = False  # resumed
-    start: int | None = None  # where to start, if that was said
-    standing: bool = False  # the client knows where to read
-    stood: int = 0  # where the next record is expected, while it is standing
-    truncated: bool = False  # the log has other records now than those that were read
-    short_since: float | None = None  # it seems to end before what was read of it
 
 
 class KafkaEventSource(EventSource):
@@ -74,7 +65,7 @@ class KafkaEventSource(EventSource):
         self._member: KafkaMember | None = None
         self._listener: RebalanceListener | None = None
         self._told = False  # the listener was told something in this poll
-        self._ours: dict[TopicPartition, _Partition] = {}
+        self._ours: dict[TopicPartition, PartitionState] = {}
         self._known: dict[str, str] = {}  # topic ids, as long as this client lives
         self._look_at = 0.0
         self._begin_at = 0.0
@@ -83,6 +74,8 @@ class KafkaEventSource(EventSource):
         self._shelf = Shelf()
         self._turns = Turns(queue_bytes(fetch_bytes))
         self._record_bytes = 1_000.0
+        self._heard_at = 0.0  # of the client: that it has a broker
+        self._unheard = 0
         self._refused: ConfigurationError | None = None  # another client would meet with the same
         self._closed = False
 
@@ -168,6 +161,7 @@ class KafkaEventSource(EventSource):
         with mapped(f"group {self._group}", self._health):
             records, errors = split(member.fetch(most, max(wait, 0.0)))
         if records:
+            self._heard_at = monotonic()
             asked = not self._cluster.asking
             if asked:
                 self._ask()  # the answer comes while the records are made into runs
@@ -273,7 +267,7 @@ class KafkaEventSource(EventSource):
         now = monotonic()
         state.short_since = state.short_since or now
         if state.truncated or now - state.short_since > _SURE_S:
-            raise ConfigurationError(_truncated(place, end, start))
+            raise ConfigurationError(truncated(place, end, start))
         self._cluster.close()  # it may have been a leader of before that answered: the leaders are looked up anew
         raise TransientError(f"{place} seems to end at {end}, before {start}: it is asked again")
 
@@ -308,6 +302,23 @@ class KafkaEventSource(EventSource):
         self._learn(ids)
         self._shelf.put(self._confirming)
         self._confirming = []
+        self._require_broker()
+
+    def _require_broker(self) -> None:
+        """Replace a client that has lost sight of every broker, while the cluster has just answered another one.
+
+        It would never find them again, nor say so (librdkafka 2.16, after a broker that was about to stop said that
+        there are none).
+        """
+        member = self._member
+        if member is None or monotonic() < self._heard_at + _QUIET_S:
+            return
+        self._heard_at = monotonic()
+        self._unheard = 0 if member.reachable(self._topics[0]) else self._unheard + 1
+        if self._unheard >= _TIMES:
+            self._unheard = 0
+            self._lose(tuple(self._ours))
+            self._leave()
 
     def _learn(self, ids: Mapping[str, str | None]) -> None:
         """Tell the listener of topics that went, and of partitions whose topic can be told."""
@@ -321,7 +332,7 @@ class KafkaEventSource(EventSource):
         if len(self._ours) + len(new) < len(dealt):
             self._look_at = min(self._look_at, monotonic() + _SOON_S)
         if new:
-            self._ours.update({place: _Partition(topic_id) for place, topic_id in new})
+            self._ours.update({place: PartitionState(topic_id) for place, topic_id in new})
             self._tell().on_assigned(new)
 
     def _lose(self, places: Sequence[TopicPartition]) -> None:
@@ -347,6 +358,7 @@ class KafkaEventSource(EventSource):
     def _join(self) -> KafkaMember:
         self._health = ClientHealth()
         self._look_at = 0.0
+        self._heard_at = monotonic()
         with mapped(f"group {self._group}", starting=True):
             config = consumer_config(self._options, self._group, self._health, self._fetch_bytes)
             self._member = KafkaMember(config, self._topics, self._dealt, self._taken)
@@ -384,11 +396,3 @@ class KafkaEventSource(EventSource):
         if left := [place for place in mine if place in self._ours]:
             self._tell().on_revoked(left)
             self._forget(left)
-
-
-def _truncated(place: TopicPartition, end: int, start: int) -> str:
-    return (
-        f"{place} ends at offset {end}, and was read up to {start}: the log was truncated or set back. New records"
-        " would get offsets that are taken, and be passed over as duplicates. Delete the topic and make it again"
-        " (`flowguard migrate`): then its events get ids of their own"
-    )

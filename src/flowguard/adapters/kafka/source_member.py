@@ -14,6 +14,7 @@ from flowguard.domain.ingestion import Position, TopicPartition
 
 _CLOSE_S: Final = 10.0
 _COORDINATOR_S: Final = 5.0
+_ANSWER_S: Final = 1.0
 
 _GIVEN_UP: Final = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_MEMBER_EPOCH, KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL}  # noqa: SLF001  # public, in spite of the name: the client's own codes have one
@@ -89,6 +90,14 @@ class KafkaMember:
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         if places := [Place(*place) for place in partitions if place in self._dealt]:
             self._consumer.resume(places)
+
+    def reachable(self, topic: str) -> bool:
+        """Whether a broker answers this client, within a second."""
+        try:
+            self._consumer.list_topics(topic, timeout=_ANSWER_S)
+        except KafkaException:
+            return False
+        return True
 
     def end(self, place: TopicPartition) -> int:
         """Where the partition ends, as the last answer of a broker had it; negative where there was none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,7 +45,7 @@ def url_of(text: str) -> URL:
         ) from error
     if url.drivername.split("+")[0] != "postgresql" or not url.database:
         raise ConfigurationError(
-            f"{url.render_as_string()} names no PostgreSQL database: write postgresql://user@host:5432/database"
+            f"{named(url)} names no PostgreSQL database: write postgresql://user@host:5432/database"
         )
     return url.set(drivername="postgresql+psycopg")
 
@@ -56,8 +56,10 @@ def named(url: URL) -> str:
     return f"postgresql://{where}{f':{url.port}' if url.port else ''}/{url.database}"
 
 
-def engine_of(url: URL, timeout_s: float, *, statement_timeout_s: float, pool_size: int = 1) -> Engine:
-    """An engine that has not connected yet. Times in seconds."""
+def engine_of(
+    url: URL, timeout_s: float, *, statement_timeout_s: float, watched: Callable[[Any], None] = lambda _: None
+) -> Engine:
+    """An engine that has not connected yet. Times in seconds. `watched` is told of each new connection at once."""
     settings = {
         "TimeZone": "UTC",
         "statement_timeout": f"{statement_timeout_s * 1000:.0f}",
@@ -66,7 +68,6 @@ def engine_of(url: URL, timeout_s: float, *, statement_timeout_s: float, pool_si
         # A consumer that was frozen in the middle must not hold its locks for ever.
         "idle_in_transaction_session_timeout": f"{timeout_s * 1000:.0f}",
     }
-    options = " ".join([*(f"-c {name}={value}" for name, value in settings.items()), _text(url.query.get("options"))])
     given = {name for name, _ in url.query.items()}
     defaults = {
         "connect_timeout": str(max(2, round(timeout_s / 2))),
@@ -74,15 +75,28 @@ def engine_of(url: URL, timeout_s: float, *, statement_timeout_s: float, pool_si
         "tcp_user_timeout": f"{timeout_s * 1000:.0f}",
         **_KEEPALIVE,
     }
-    arguments = {name: value for name, value in defaults.items() if name not in given}
-    return create_engine(
-        url.difference_update_query(["options"]),
-        connect_args={**arguments, "options": options.strip()},
-        pool_size=pool_size,
+    engine = create_engine(
+        url,
+        connect_args={
+            **{name: value for name, value in defaults.items() if name not in given},
+            "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
+        },
+        pool_size=1,
         max_overflow=0,
         pool_timeout=timeout_s,
         pool_recycle=3600,
     )
+
+    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  # as the event has it
+        watched(connection)
+        # Not as options of the start: a pooler would refuse them, or pass over them.
+        pairs = ", ".join("set_config(%s, %s, false)" for _ in settings)
+        connection.autocommit = True
+        connection.execute(f"SELECT {pairs}", [text for pair in settings.items() for text in pair])
+        connection.autocommit = False
+
+    event.listen(engine, "connect", connected, insert=True)  # before SQLAlchemy asks for what it wants to know
+    return engine
 
 
 class Database:
@@ -97,13 +111,15 @@ class Database:
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, patient: bool = False) -> None:
         self.url = url_of(url)
         self.where = named(self.url)
-        statement_s = 600.0 if patient else timeout_s
-        self._engine = engine_of(self.url, timeout_s, statement_timeout_s=statement_s)
+        statement_s = 600.0 if patient else 3 * timeout_s  # of which a COPY that goes on may take all
+        self._engine = engine_of(
+            self.url, timeout_s, statement_timeout_s=statement_s, watched=lambda one: self._watch.begin(one, timeout_s)
+        )
         # Found dead before it is used: by ourselves, since the pool would ask a silent server for ever.
         event.listen(self._engine, "checkout", self._ask)
         self._watch = Watch()
         self._timeout_s = timeout_s
-        self._patience_s = statement_s + timeout_s / 4  # a server that keeps time says so itself, and lets its locks go
+        self._patience_s = statement_s + timeout_s if patient else timeout_s
         self._lock = threading.Lock()
         self._closed = False
 
@@ -194,7 +210,3 @@ def _unfit(connection: object, error: BaseException) -> bool:
     # Of a server that is read-only now: asked anew, the address may lead to the one that took its place.
     read_only = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
     return connection.closed or connection.broken or read_only or not isinstance(error, Exception)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

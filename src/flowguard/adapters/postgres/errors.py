@@ -24,7 +24,7 @@ _TRANSIENT: Final[dict[str, str]] = {
     "53": "it lacks something",
     "53100": "its disk is full; free some space there",
     "53300": "it has no connection left; raise max_connections, or have fewer consumers",
-    "55": "something is in use",
+    "55006": "something is in use",
     "55P03": "a lock was not to be had; is a long transaction open on it?",
     "57": "somebody intervened",
     "57014": "it took longer than allowed (FLOWGUARD_DATABASE_TIMEOUT_S); is it busy, or waiting for a lock?",
@@ -44,6 +44,7 @@ _PERSON: Final[dict[str, str]] = {
     "42703": _MIGRATE,
     "42P16": "our rows have no value for it: give the column a default, or the table another primary key",
     "42": _MIGRATE,
+    "55000": "its definition does not allow this; is a unique constraint DEFERRABLE?",
 }
 _REFUSALS: Final = (
     # Of a connection that the server refused, the driver knows only the words. The code that the server gave with them:
@@ -53,8 +54,8 @@ _REFUSALS: Final = (
     ("too many (connections|clients)|connection slots", "53300"),
     ("starting up|shutting down|recovery mode|not yet accepting", "57P03"),
 )
-_PERMANENT: Final = ("21", "22", "23", "44", "54")
-"""Data and constraints: the rows are at fault."""
+_PERMANENT: Final = ("09", "21", "22", "23", "27", "44", "54", "P0")
+"""Data and constraints, and what triggers raise: the rows are at fault."""
 
 
 def state_of(error: BaseException) -> str | None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 from psycopg import errors
 
-from flowguard.adapters.postgres.tables import BronzeTable
+from flowguard.adapters.postgres.errors import translated
+from flowguard.adapters.postgres.tables import BronzeTable, literal
 from flowguard.domain.errors import PermanentError, RowFault
 from flowguard.domain.ingestion import TopicPartition
 from flowguard.domain.rows import Filtered, Merged, Rows
 
 if TYPE_CHECKING:
-    import psycopg
     from psycopg import Connection
 
 _AT_ONCE: Final = 1_000
 """Rows that are sent at once: after each of these, the server is seen to take what it is sent."""
-_UNSENDABLE: Final = (OverflowError, ValueError, TypeError, AttributeError)
+_UNSENDABLE: Final = (OverflowError, ValueError, TypeError, AttributeError, struct.error)
 """What the driver raises for a value that has no form in its column: an integer past 64 bits, half a character."""
 _LINE: Final = re.compile(r"^COPY [^\n]*?, line (\d+)", re.MULTILINE)
 _SOURCE: Final = ("source_topic", "source_incarnation", "source_partition", "source_offset")
@@ -71,11 +73,27 @@ def load(connection: Connection[Any], piece: Piece, into: str, progress: Callabl
                     progress()
     except errors.UniqueViolation as error:
         raise AlreadyThereError from error
-    except (errors.DataError, errors.IntegrityError) as error:
-        raise _named(error, piece) from error
+    except psycopg.Error as error:
+        if not isinstance(translated(error, piece.table.name), PermanentError):
+            raise
+        raise _named(error, piece, done) from error
     except _UNSENDABLE as error:
         told = f"it cannot be sent to PostgreSQL: {error}"
         raise PermanentError(told, [RowFault(*piece.place_of(done), told)]) from error
+
+
+def require_types(connection: Connection[Any], table: BronzeTable) -> None:
+    """Keep the table as it is until the transaction ends, and raise ConfigurationError where a column is not as ours.
+
+    Binary COPY does not look: a number would land as another one where somebody has changed the type of its column.
+    """
+    found = connection.execute(
+        f"LOCK TABLE {table.name} IN ROW EXCLUSIVE MODE;"
+        " SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+        f" WHERE attrelid = {literal(table.name)}::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    found.nextset()
+    table.require_types(dict(found.fetchall()))
 
 
 def merge(connection: Connection[Any], piece: Piece, progress: Callable[[], None]) -> Merged:
@@ -103,8 +121,13 @@ def remember_filtered(connection: Connection[Any], filtered: Filtered) -> None:
     )
 
 
-def _named(error: psycopg.Error, piece: Piece) -> PermanentError:
-    """With the row that the server named as the cause, if it did: COPY tells the line."""
+def _named(error: psycopg.Error, piece: Piece, done: int) -> PermanentError:
+    """With the row that the server named as the cause, if it did: COPY tells the line.
+
+    The driver itself says no to the row that it is given, after `done` others.
+    """
+    if error.sqlstate is None:
+        return PermanentError(str(error), [RowFault(*piece.place_of(done), str(error))])
     told = f"{error.diag.message_primary or error} ({error.sqlstate})"
     found = _LINE.search(error.diag.context or "")
     if found is None or int(found[1]) > len(piece):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from enum import StrEnum
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 import flowguard
 from flowguard.adapters.postgres.database import TIMEOUT_S, engine_of, named, url_of
 from flowguard.adapters.postgres.errors import mapped
-from flowguard.adapters.postgres.tables import FoundColumn, quoted, table_of
+from flowguard.adapters.postgres.tables import FoundColumn, literal, quoted, table_of
 from flowguard.domain.catalog import EventType
 from flowguard.domain.errors import ConfigurationError, PermanentError
 from flowguard.domain.migrations import Migration, numbered, pending
@@ -35,6 +36,12 @@ _BOOKKEEPING: Final = Table(
     Column("checksum", Text, nullable=False),
     Column("applied_at", TIMESTAMP(timezone=True), nullable=False, server_default=func.now()),
 )
+
+
+_HAS_LETTERS: Final = """
+    SELECT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
+    WHERE inhparent = to_regclass('fg_dead_letters') AND pg_get_expr(c.relpartbound, c.oid) = :bound)
+"""
 
 
 class Part(StrEnum):
@@ -64,9 +71,12 @@ def migrate(
     engine = engine_of(target, timeout_s, statement_timeout_s=_HOURS_S)
     try:
         with mapped(named(target)), closing(engine.connect()) as connection, connection.begin():
+            require_utf8(connection)
             if not dry_run:
-                connection.execute(text("SET LOCAL lock_timeout = 0"))
+                connection.execute(text("SET LOCAL lock_timeout = 0"))  # others that migrate are waited for
                 connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+                # A reader that keeps one table must not have everybody wait for those that are locked already.
+                connection.execute(text(f"SET LOCAL lock_timeout = {timeout_s * 500:.0f}"))
                 _BOOKKEEPING.create(connection, checkfirst=True)
             steps = list(_steps(connection, parts, list(event_types)))
             if not dry_run:
@@ -88,19 +98,40 @@ def migrations_of(part: Part) -> list[Migration]:
     return numbered(part, scripts, lambda script: (script.strip(),), folder)
 
 
+def require_utf8(connection: Connection) -> None:
+    """Raise ConfigurationError where the database cannot hold every text."""
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        raise ConfigurationError(f"the database has the encoding {encoding}, and UTF8 is needed: create another one")
+
+
 def columns_in(connection: Connection, table: str) -> dict[str, FoundColumn]:
     """The columns of a table, in lower case; empty where there is no such table (nor a view of that name)."""
     found = connection.execute(
         text(
             "SELECT lower(attname), format_type(atttypid, atttypmod),"
             " attnotnull AND NOT atthasdef AND attidentity = '', EXISTS ("
-            " SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indpred IS NULL AND indexprs IS NULL"
-            " AND indnkeyatts = 1 AND indkey[0] = attnum) FROM pg_attribute"
+            " SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indisvalid AND indimmediate"
+            " AND indpred IS NULL AND indexprs IS NULL AND indnkeyatts = 1 AND indkey[0] = attnum) FROM pg_attribute"
             " WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
         ),
         {"name": quoted(table)},
     )
     return {name: FoundColumn(*rest) for name, *rest in found}
+
+
+def has_event_key(connection: Connection, table: str) -> bool:
+    """Whether (producer_service, event_id) is unique in the table."""
+    found = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass(:name) AND indisunique AND indisvalid"
+            " AND indimmediate AND indpred IS NULL AND indexprs IS NULL AND indnkeyatts = 2 AND ("
+            " SELECT array_agg(attname::text ORDER BY attname) FROM pg_attribute"
+            " WHERE attrelid = indrelid AND attnum = ANY (indkey)) = ARRAY['event_id', 'producer_service'])"
+        ),
+        {"name": quoted(table)},
+    )
+    return bool(found.scalar())
 
 
 def _sql_folder() -> Traversable:
@@ -123,7 +154,8 @@ def _steps(connection: Connection, parts: Collection[Part], event_types: list[Ev
         if Part.WAREHOUSE in parts:
             table = table_of(event_type)
             found = columns_in(connection, event_type.table)
-            statements = table.additions(found) if found else table.definition()
+            event_key = has_event_key(connection, event_type.table)
+            statements = table.additions(found, event_key=event_key) if found else table.definition()
             if statements:
                 name = f"table {event_type.table}"
                 what = "add columns" if found else "create"
@@ -133,19 +165,24 @@ def _steps(connection: Connection, parts: Collection[Part], event_types: list[Ev
 
 
 def _letters(connection: Connection, event_type: EventType, done: dict[str, dict[int, str]]) -> Iterator[Migration]:
-    name = letters_table(event_type)
-    if columns_in(connection, name):
+    topic = literal(event_type.topic)
+    there = connection.execute(text(_HAS_LETTERS), {"bound": f"FOR VALUES IN ({topic})"}).scalar()
+    if there:
         return
-    topic = event_type.topic.replace("'", "''")
-    create = f"CREATE TABLE {quoted(name)} PARTITION OF fg_dead_letters FOR VALUES IN ('{topic}')"
-    part = f"table {name}"
+    name = free = letters_table(event_type)
+    for number in count(2):  # an older topic of the event type may have it
+        if not columns_in(connection, free):
+            break
+        free = f"{name}_{number}"
+    create = f"CREATE TABLE {quoted(free)} PARTITION OF fg_dead_letters FOR VALUES IN ({topic})"
+    part = f"table {free}"
     yield Migration(part, max(done.get(part, {0: ""})) + 1, "create", (create,))
 
 
 def letters_table(event_type: EventType) -> str:
     """Where its dead letters rest: `clicks_dlq`. Raises ConfigurationError where the name is too long."""
     name = f"{event_type.table}_dlq"
-    if len(name) > 63:  # noqa: PLR2004  # NAMEDATALEN - 1
+    if len(name) > 60:  # noqa: PLR2004  # NAMEDATALEN, and room for a number
         raise ConfigurationError(f"{name} is too long for PostgreSQL: give {event_type.name} a shorter table")
     return name
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from flowguard.domain.errors import FencedError
+from flowguard.adapters.postgres.tables import literal, quoted
+from flowguard.domain.catalog import EventType
+from flowguard.domain.errors import ConfigurationError, FencedError
 from flowguard.domain.ingestion import Assignment, Claim, TopicPartition
 from flowguard.domain.rows import Move
 
@@ -26,6 +28,12 @@ _CLAIM: Final = """
     ORDER BY given.topic, i.incarnation, given.partition
     ON CONFLICT (topic, incarnation, partition) DO UPDATE SET epoch = p.epoch + 1, owner = excluded.owner
     RETURNING topic, partition, incarnation, epoch, next_offset
+"""
+# A table that was made by FlowGuard has its incarnations beside it.
+_FOREIGN: Final = """
+    SELECT NOT EXISTS (SELECT FROM fg_incarnations WHERE topic = %s)
+      AND EXISTS (SELECT FROM fg_migrations WHERE part = %s AND number = 1 AND name = 'add columns')
+      AND EXISTS (SELECT FROM {} WHERE source_topic = %s AND ingestion_id IS NOT NULL)
 """
 _MOVE: Final = """
     WITH given AS MATERIALIZED (
@@ -64,6 +72,26 @@ def claim(connection: Connection[Any], owner: str, assignments: Sequence[Assignm
         for topic, partition, incarnation, epoch, next_offset in found
     }
     return [claims[one.partition] for one in assignments]
+
+
+def require_known_log(
+    connection: Connection[Any], event_types: Iterable[EventType], assignments: Iterable[Assignment]
+) -> None:
+    """Raise ConfigurationError where rows from before FlowGuard may be of another log than the one that is claimed.
+
+    Their ingestion ids would be those of new events, which would be absorbed as duplicates.
+    """
+    topic_ids = {one.partition.topic: one.topic_id for one in assignments}
+    for event_type in (one for one in event_types if one.topic in topic_ids):
+        topic, table = event_type.topic, quoted(event_type.table)
+        found = connection.execute(_FOREIGN.format(table), [topic, f"table {event_type.table}", topic]).fetchone()
+        if found is not None and found[0]:
+            raise ConfigurationError(
+                f"table {event_type.table} has rows of {topic} from before FlowGuard: is it the same log that they came"
+                " from? If not, new events have to get other ingestion ids. Say it, once:\n"
+                f"  another log: INSERT INTO fg_incarnations VALUES ({literal(topic)}, 1, 'before FlowGuard')\n"
+                f"  the same:    INSERT INTO fg_incarnations VALUES ({literal(topic)}, 1, {literal(topic_ids[topic])})"
+            )
 
 
 def move(connection: Connection[Any], moves: Sequence[Move]) -> list[int | None]:

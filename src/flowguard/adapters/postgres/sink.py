@@ -7,8 +7,9 @@ from typing import Final
 
 from flowguard.adapters.postgres.contracts import contracts_on, require_evolvable, table_was_changed
 from flowguard.adapters.postgres.database import TIMEOUT_S, Database
-from flowguard.adapters.postgres.merging import AlreadyThereError, Piece, load, merge, remember_filtered
-from flowguard.adapters.postgres.positions import claim, move
+from flowguard.adapters.postgres.merging import AlreadyThereError, Piece, load, merge, remember_filtered, require_types
+from flowguard.adapters.postgres.positions import claim, move, require_known_log
+from flowguard.adapters.postgres.rights import require_rights
 from flowguard.adapters.postgres.tables import BronzeTable, table_without
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import Fitted
@@ -47,6 +48,7 @@ class PostgresEventSink(EventSink):
         if not assignments:
             return ()
         with self._database.evicting(), self._database.transaction() as connection:
+            require_known_log(connection, self._event_types, assignments)
             return claim(connection, owner, assignments)
 
     def write(self, batch: SinkBatch) -> WriteReport:
@@ -60,6 +62,7 @@ class PostgresEventSink(EventSink):
     def check(self) -> None:
         with self._database.transaction() as connection:
             connection.execute("SELECT 1 FROM fg_positions, fg_incarnations, fg_absorbed LIMIT 0")
+            require_rights(connection, self._database.where)
         for event_type in self._event_types:
             lacking = self._contracts.lacks(event_type)
             if lacking and self._contracts.contract_of(event_type) is SchemaContract.EVOLVE:
@@ -67,6 +70,7 @@ class PostgresEventSink(EventSink):
             table = table_without(event_type, lacking)
             with self._database.transaction() as connection:
                 connection.execute(f"SELECT {table.names} FROM {table.name} LIMIT 0")
+                require_rights(connection, self._database.where, table.name)
 
     def close(self) -> None:
         self._database.close()
@@ -98,6 +102,7 @@ class PostgresEventSink(EventSink):
                     if direct and at == one.expected
                 }
                 for piece in _pieces(fitted, lambda rows: (rows.partition, rows.incarnation) in new):
+                    require_types(connection, piece.table)
                     load(connection, piece, piece.table.name, self._database.progress)
                     _add(merged, piece, Merged(len(piece), 0))
                 for piece in _pieces(fitted, lambda rows: (rows.partition, rows.incarnation) not in new):

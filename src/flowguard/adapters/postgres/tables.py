@@ -61,6 +61,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """The text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 @dataclass(frozen=True, slots=True)
 class FoundColumn:
     """A column as the database has it.
@@ -117,8 +122,8 @@ class BronzeTable:
         table.append_constraint(UniqueConstraint("producer_service", "event_id"))
         return [str(CreateTable(table).compile(dialect=_DIALECT)).strip(), self._source_index()]
 
-    def additions(self, found: Mapping[str, FoundColumn]) -> list[str]:
-        """The statements that bring a table with these columns up to date.
+    def additions(self, found: Mapping[str, FoundColumn], *, event_key: bool) -> list[str]:
+        """The statements that bring a table with these columns up to date. `event_key`: events are unique there.
 
         Its rows stay. Metadata that it lacks is unknown (null) for them, and known for every new row. What our rows
         leave empty may be empty from then on. Raises ConfigurationError where a column has a type that cannot become
@@ -138,7 +143,7 @@ class BronzeTable:
         ]
         if "ingestion_id" not in found or not found["ingestion_id"].unique:
             actions.append("ADD UNIQUE (ingestion_id)")
-        if "event_id" not in found:
+        if not event_key:
             actions.append("ADD UNIQUE (producer_service, event_id)")
         index = [self._source_index()] if "source_offset" not in found else []
         return [*(f"ALTER TABLE {self.name} {action}" for action in actions), *index]

@@ -35,6 +35,15 @@ class Watch:
     @contextmanager
     def over(self, connection: Connection[Any], patience_s: float) -> Iterator[None]:
         """Watch it meanwhile. It may be silent for so many seconds."""
+        self.begin(connection, patience_s)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._watched = None
+
+    def begin(self, connection: Connection[Any], patience_s: float) -> None:
+        """Watch it until another one is watched."""
         with self._changed:
             self._watched = connection
             self._patience_s = patience_s
@@ -45,11 +54,6 @@ class Watch:
                 self._thread = Thread(target=self._work, name="flowguard-postgres-watch", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._watched = None
 
     def progress(self) -> None:
         """The server took or gave something just now."""
