@@ -40,7 +40,10 @@ def plot(title: str, x_name: str, y_name: str, places: Sequence[int], curves: Se
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
         _text(middle_x, 24, title, size=15),
         _text(middle_x, _HEIGHT - _BOTTOM + 40, x_name),
-        f'<text transform="translate(18 {middle_y}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>',
+        (
+            f'<text transform="translate(18 {middle_y}) rotate(-90)" text-anchor="middle" font-size="13">'
+            f"{escape(y_name)}</text>"
+        ),
     ]
     for value in range(0, top + 1, step):
         parts.append(f'<path d="M{_LEFT} {y(value)}H{_WIDTH - _RIGHT}" stroke="#ddd"/>')
