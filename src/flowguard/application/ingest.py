@@ -319,7 +319,8 @@ class Ingestion(RebalanceListener):
 
     def _landed(self, write: Write, landed: Landed, started: float) -> None:
         self._attempts.succeeded("write")
-        for happening in landed.happenings(self._now() - started):
+        self._write_s = self._now() - started
+        for happening in landed.happenings(self._write_s):
             self._tell(happening)
         self._carry_out(self._machine.written(write.batch, self._now()))
         self._commit()
