@@ -37,6 +37,7 @@ from flowguard.domain.decoding import BatchDecoder
 from flowguard.domain.errors import RetryPolicy
 from flowguard.domain.ingestion import Assignment, TopicPartition
 from flowguard.domain.ingestor import Ingestor
+from flowguard.entrypoints.dev.guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka import KafkaCluster
 from flowguard.entrypoints.tuning import tune_interpreter
 from flowguard.ports.publisher import NewRecord
@@ -54,7 +55,11 @@ _BEST = "`consume(10_000)` loop that counts, same options"
 @contextmanager
 def broker() -> Iterator[KafkaOptions]:
     """A cluster of one, for as long as this is entered."""
-    with tempfile.TemporaryDirectory() as folder, KafkaCluster(Path(folder)) as cluster:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        KafkaCluster(Path(folder)) as cluster,
+        ending_with_this_process(KafkaCluster, Path(folder)),
+    ):
         cluster.start()
         yield KafkaOptions.of(cluster.url)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from flowguard.application.ingest import LineStoppedError
 from flowguard.application.ingest_ports import Pace
-from flowguard.domain.batching import BatchPolicy, FlowPolicy
+from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy
 from flowguard.domain.dead_letters import DeadLetterPolicy, Reason
 from flowguard.domain.errors import PermanentError
+from flowguard.domain.ingestion import Claim, TopicPartition
 from flowguard.domain.rows import SinkBatch
 from flowguard.domain.telemetry import (
     FlowChanged,
@@ -50,6 +53,35 @@ def test_no_batch_is_larger_than_the_policy_says() -> None:
     with rig.running() as member:
         member.until(lambda: rig.rows() == 35)
     assert all(len(batch) <= 10 for batch in member.sink.written)
+
+
+@pytest.mark.parametrize(("last_write_s", "prepared"), [(0.05, True), (5.0, False)])
+def test_the_next_batch_is_decoded_while_a_sink_that_is_not_slow_is_busy(last_write_s: float, prepared: bool) -> None:
+    rig = Rig()
+    gate = Gate()
+    rig.publish_clicks(0, 34)
+    member = rig.member()
+    ahead: list[int] = []
+    writer = member.ingestion._writer
+    prepare = writer.prepare
+
+    def noting(batch: Batch, claims: Mapping[TopicPartition, Claim]) -> None:
+        ahead.append(batch.number)
+        prepare(batch, claims)
+
+    writer.prepare = noting  # type: ignore[method-assign]
+    member.ingestion._write_s = last_write_s
+    member.sink.before_write = gate
+    member.start()
+    gate.until_reached()
+    member.until(lambda: member.source.records == 35)
+    polls = member.source.polls
+    member.until(lambda: member.source.polls > polls + 5)
+    assert bool(ahead) is prepared
+    gate.open()
+    member.until(lambda: rig.rows() == 35)
+    member.stop()
+    assert rig.landed() == sorted(f"e{number}" for number in range(35))
 
 
 def test_poison_goes_to_the_dead_letters_as_it_was_and_its_neighbours_land() -> None:

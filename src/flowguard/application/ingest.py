@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from flowguard.application.attempts import Attempts
 from flowguard.application.ingest_ports import IngestPorts, Pace
@@ -29,6 +30,9 @@ from flowguard.domain.telemetry import (
     RecordsDeadLettered,
 )
 from flowguard.ports.source import RebalanceListener
+
+_SLOW_S: Final = 1.0
+"""A write that takes longer is not worth preparing the next one for: decoding takes hundredths of a second."""
 
 
 class LineStoppedError(FlowGuardError):
@@ -67,6 +71,7 @@ class Ingestion(RebalanceListener):
         self._claiming: dict[TopicPartition, Assignment] | None = None  # None: the sink is not being asked
         self._uncommitted: dict[TopicPartition, int] = {}
         self._commit_at = 0.0
+        self._write_s = 0.0  # what the last write took
         self._paused = False
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -304,14 +309,18 @@ class Ingestion(RebalanceListener):
         self._ports.worker.submit(task)
 
     def _prepare_next(self) -> None:
-        """Decode while the sink is busy: it is most of our work, and the sink does its own elsewhere."""
-        batch = self._machine.ahead()
+        """Decode while the sink is busy: it is most of our work, and the sink does its own elsewhere.
+
+        Beside a slow sink that would save nothing, and hold its rows for long.
+        """
+        batch = self._machine.ahead() if self._write_s < _SLOW_S else None
         if batch is not None:
             self._writer.prepare(batch, {run.partition: self._claims[run.partition] for run in batch.runs})
 
     def _landed(self, write: Write, landed: Landed, started: float) -> None:
         self._attempts.succeeded("write")
-        for happening in landed.happenings(self._now() - started):
+        self._write_s = self._now() - started
+        for happening in landed.happenings(self._write_s):
             self._tell(happening)
         self._carry_out(self._machine.written(write.batch, self._now()))
         self._commit()
