@@ -105,8 +105,7 @@ def test_a_backend_stands_still_in_a_batch(
     with Traffic(pipeline.gateway()) as traffic:
         pipeline.wait_more(50)
         with suspended(mortal_server, suspended_while("idle in transaction", warehouse, mortal_server)):
-            consumer.wait_said("Failed: write")
-            consumer.wait_said("a lock was not to be had")
+            consumer.wait_said("Failed: write")  # for want of an answer, or of the locks that it keeps
         pipeline.wait_more(50)
         pipeline.settle(traffic)
 
