@@ -120,21 +120,6 @@ def test_the_whole_server_stands_still(pipeline: Deployment, mortal_server: Post
         pipeline.settle(traffic)
 
 
-def test_suspended_while_the_consumer_is_told_to_stop(
-    pipeline: Deployment, warehouse: PostgresWarehouse, mortal_server: PostgresServer
-) -> None:
-    """It ends all the same, in order; the next one goes on."""
-    consumer = pipeline.consumer("consumer", database_timeout_s="600", drain_s="1")
-    with Traffic(pipeline.gateway()) as traffic:
-        pipeline.wait_more(50)
-        with suspended(mortal_server):
-            traffic.wait_for(100)
-            consumer.stop()
-        pipeline.consumer("heir")
-        pipeline.wait_more(50)
-        pipeline.settle(traffic)
-
-
 @pytest.mark.parametrize("everything", [False, True], ids=["of the tables", "of everything"])
 def test_its_disk_is_full(tmp_path: Path, everything: bool) -> None:
     """Where there is no place for the server's own log either, it ends, and who looks after it starts it again."""
