@@ -14,8 +14,8 @@ from flowguard.domain.catalog import BUILT_IN, Catalog
 from flowguard.domain.columns import METADATA
 from flowguard.domain.dead_letters import Reason, Rejection
 from flowguard.domain.decoding import BatchDecoder
-from flowguard.domain.ingestion import INGESTION_ID_HEADER, Headers, TopicPartition
-from tests.builders import CLICKS, NOW, ORDERS, event, place, run
+from flowguard.domain.ingestion import INGESTION_ID_HEADER, Claim, Headers, TopicPartition
+from tests.builders import CATALOG, CLICKS, NOW, ORDERS, event, place, run
 from tests.domain.decoded import HERE, bad, column, decode, offsets, wrap
 
 GOOD = event(CLICKS, "good")
@@ -192,3 +192,14 @@ def test_a_batch_with_bad_ones_gives_exactly_the_good_rows_in_order(
 def test_no_bytes_make_the_decoder_raise_and_every_record_is_accounted_for(values: list[bytes]) -> None:
     decoded = decode(BUILT_IN_DECODER, values)
     assert sorted([*offsets(decoded), *bad(decoded)]) == list(range(len(values)))
+
+
+def test_a_long_run_is_read_in_pieces_and_comes_out_as_one() -> None:
+    garbled = {0, 999, 1_000, 2_499}
+    values = {at: b"no json" if at in garbled else event(CLICKS, f"e{at}") for at in range(2_500)}
+    where = place(CLICKS)
+    decoded = BatchDecoder(CATALOG).decode(Batch(1, (run(where, values),)), {where: Claim(where, 1, 1, None)}, NOW)
+    (read,) = decoded.rows
+    assert read.offsets == [at for at in range(2_500) if at not in garbled]
+    assert [row[0] for row in read.values] == [f"e{at}" for at in read.offsets]
+    assert {one.offset for one in decoded.rejections} == garbled

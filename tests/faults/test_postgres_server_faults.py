@@ -105,8 +105,7 @@ def test_a_backend_stands_still_in_a_batch(
     with Traffic(pipeline.gateway()) as traffic:
         pipeline.wait_more(50)
         with suspended(mortal_server, suspended_while("idle in transaction", warehouse, mortal_server)):
-            consumer.wait_said("Failed: write")
-            consumer.wait_said("a lock was not to be had")
+            consumer.wait_said("Failed: write")  # for want of an answer, or of the locks that it keeps
         pipeline.wait_more(50)
         pipeline.settle(traffic)
 
@@ -117,21 +116,6 @@ def test_the_whole_server_stands_still(pipeline: Deployment, mortal_server: Post
         pipeline.wait_more(50)
         with suspended(mortal_server):
             consumer.wait_said("Failed: write", times=2)
-        pipeline.wait_more(50)
-        pipeline.settle(traffic)
-
-
-def test_suspended_while_the_consumer_is_told_to_stop(
-    pipeline: Deployment, warehouse: PostgresWarehouse, mortal_server: PostgresServer
-) -> None:
-    """It ends all the same, in order; the next one goes on."""
-    consumer = pipeline.consumer("consumer", database_timeout_s="600", drain_s="1")
-    with Traffic(pipeline.gateway()) as traffic:
-        pipeline.wait_more(50)
-        with suspended(mortal_server):
-            traffic.wait_for(100)
-            consumer.stop()
-        pipeline.consumer("heir")
         pipeline.wait_more(50)
         pipeline.settle(traffic)
 

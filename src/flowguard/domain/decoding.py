@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ from flowguard.domain.ingestion import (
 )
 from flowguard.domain.rows import Filtered, Row, Rows
 
+_AT_ONCE = 1_000  # records
 _MAX_ERROR = 2_000  # characters of an error's text that a dead letter keeps
 
 
@@ -79,6 +80,15 @@ class BatchDecoder:
         return self._streams.get(topic, topic)
 
 
+def _parts(run: RecordRun) -> Iterator[RecordRun]:
+    """In pieces that are small enough for what is made of them meanwhile, and for others who want the interpreter."""
+    if len(run) <= _AT_ONCE:
+        yield run
+        return
+    for start in range(0, len(run), _AT_ONCE):
+        yield run.part(start, start + _AT_ONCE)
+
+
 class _TypeReader:
     def __init__(self, event_type: EventType) -> None:
         self._type = event_type
@@ -87,16 +97,21 @@ class _TypeReader:
         self._columns = row_reader(event_type.model)
 
     def read(self, run: RecordRun, skipped: set[int], incarnation: int, now: datetime, into: Decoded) -> None:
-        readable = self._unwrap(run, skipped, incarnation, into.rejections)
-        models = self._validate(run.partition, readable, into.rejections)
-        if self._type.keep is not None:
-            models, dropped = self._filter(run.partition, readable, models, into.rejections)
-            if dropped:
-                into.filtered.append(Filtered(self._type, run.partition, incarnation, dropped))
-        fields = self._fields(run.partition, readable, models, into.rejections)
-        if fields:
-            values = self._rows(run.partition, incarnation, readable, fields, now)
-            into.rows.append(Rows(self._type, run.partition, incarnation, readable.offsets, values))
+        offsets: list[int] = []
+        values: list[Row] = []
+        for part in _parts(run):
+            readable = self._unwrap(part, skipped, incarnation, into.rejections)
+            models = self._validate(part.partition, readable, into.rejections)
+            if self._type.keep is not None:
+                models, dropped = self._filter(part.partition, readable, models, into.rejections)
+                if dropped:
+                    into.filtered.append(Filtered(self._type, part.partition, incarnation, dropped))
+            fields = self._fields(part.partition, readable, models, into.rejections)
+            if fields:
+                values += self._rows(part.partition, incarnation, readable, fields, now)
+                offsets += readable.offsets
+        if values:
+            into.rows.append(Rows(self._type, run.partition, incarnation, offsets, values))
 
     def _unwrap(self, run: RecordRun, skipped: set[int], incarnation: int, bad: list[Rejection]) -> _Readable:
         """Envelopes of this type and of versions that can be read, and their payloads in the newest version."""

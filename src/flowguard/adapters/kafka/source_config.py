@@ -9,7 +9,7 @@ from flowguard.adapters.kafka.options import KafkaOptions, OptionValue
 
 _LEAST_QUEUE_BYTES: Final = 1024 * 1024
 _MOST_QUEUE_BYTES: Final = 16 * 1024 * 1024
-_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_ANSWER_BYTES: Final = 1024 * 1024
 
 _DEFAULTS: Final[dict[str, OptionValue]] = {
     # Partitions that were added, and topics that were made, are seen within this time.
@@ -31,7 +31,7 @@ def queue_bytes(fetch_bytes: int) -> int:
 def consumer_config(options: KafkaOptions, group: str, health: ClientHealth, fetch_bytes: int) -> dict[str, Any]:
     """The options of the consumer; what the user set goes before the defaults.
 
-    The queue is overshot by one answer of each broker: up to 4 MiB, which are compressed.
+    The queue is overshot by one answer of each broker: up to 1 MiB, which is compressed, and may be ten times as much.
     """
     owned: dict[str, OptionValue] = {"enable.partition.eof": False}
     if options.given.get("group.protocol", "classic").lower() == "classic":  # the consumer protocol has it no more

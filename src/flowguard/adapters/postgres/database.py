@@ -91,9 +91,13 @@ def engine_of(
         watched(connection)
         # Not as options of the start: a pooler would refuse them, or pass over them.
         pairs = ", ".join("set_config(%s, %s, false)" for _ in settings)
-        connection.autocommit = True
-        connection.execute(f"SELECT {pairs}", [text for pair in settings.items() for text in pair])
-        connection.autocommit = False
+        try:
+            connection.autocommit = True
+            connection.execute(f"SELECT {pairs}", [text for pair in settings.items() for text in pair])
+            connection.autocommit = False
+        except BaseException:
+            connection.close()  # the pool does not know of it yet
+            raise
 
     event.listen(engine, "connect", connected, insert=True)  # before SQLAlchemy asks for what it wants to know
     return engine
