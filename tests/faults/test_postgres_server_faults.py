@@ -105,7 +105,8 @@ def test_a_backend_stands_still_in_a_batch(
     with Traffic(pipeline.gateway()) as traffic:
         pipeline.wait_more(50)
         with suspended(mortal_server, suspended_while("idle in transaction", warehouse, mortal_server)):
-            consumer.wait_said("Failed: write")  # for want of an answer, or of the locks that it keeps
+            consumer.wait_said("Failed: write")
+            consumer.wait_said("a lock was not to be had")
         pipeline.wait_more(50)
         pipeline.settle(traffic)
 
@@ -116,6 +117,21 @@ def test_the_whole_server_stands_still(pipeline: Deployment, mortal_server: Post
         pipeline.wait_more(50)
         with suspended(mortal_server):
             consumer.wait_said("Failed: write", times=2)
+        pipeline.wait_more(50)
+        pipeline.settle(traffic)
+
+
+def test_suspended_while_the_consumer_is_told_to_stop(
+    pipeline: Deployment, warehouse: PostgresWarehouse, mortal_server: PostgresServer
+) -> None:
+    """It ends all the same, in order; the next one goes on."""
+    consumer = pipeline.consumer("consumer", database_timeout_s="600", drain_s="1")
+    with Traffic(pipeline.gateway()) as traffic:
+        pipeline.wait_more(50)
+        with suspended(mortal_server):
+            traffic.wait_for(100)
+            consumer.stop()
+        pipeline.consumer("heir")
         pipeline.wait_more(50)
         pipeline.settle(traffic)
 
@@ -200,14 +216,18 @@ def suspended(server: PostgresServer, backend: int | None = None) -> Iterator[No
 
 
 def suspended_while(state: str, warehouse: PostgresWarehouse, server: PostgresServer) -> int:
-    """The backend of the consumer's writes, which stands still now, in this state."""
+    """A backend of the consumer, which stands still now, in this state; in a transaction, one that has written.
+
+    One that only reads holds nothing that others would wait for.
+    """
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         ((pid,),) = warehouse.fetch(
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'consumer' ORDER BY state_change DESC LIMIT 1"
         )
         server.suspend(pid)
-        if warehouse.fetch("SELECT state FROM pg_stat_activity WHERE pid = ?", pid) == [(state,)]:
+        found = warehouse.fetch("SELECT state, backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = ?", pid)
+        if found == [(state, state != "idle")]:
             return int(pid)
         server.resume(pid)
     raise AssertionError(f"never caught: {state}")
