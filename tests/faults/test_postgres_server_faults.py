@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flowguard.entrypoints.dev.postgres import PostgresServer, StopMode
-from tests.e2e.pipeline import DEADLINE_S, wait_until
+from tests.e2e.pipeline import wait_until
 from tests.faults.conftest import ON_POSTGRES
 from tests.faults.saboteur import Step
 from tests.faults.services import Deployment
@@ -92,7 +92,7 @@ def test_a_backend_stands_still_between_two_batches(
     pipeline.consumer("consumer", sink_url=f"{warehouse.url}?application_name=consumer")
     with Traffic(pipeline.gateway()) as traffic:
         pipeline.wait_more(50)
-        with suspended(mortal_server, suspended_while("idle", warehouse, mortal_server)):
+        with suspended_while("idle", warehouse, mortal_server):
             pipeline.wait_more(50)
         pipeline.settle(traffic)
 
@@ -104,7 +104,7 @@ def test_a_backend_stands_still_in_a_batch(
     consumer = pipeline.consumer("consumer", sink_url=f"{warehouse.url}?application_name=consumer")
     with Traffic(pipeline.gateway()) as traffic:
         pipeline.wait_more(50)
-        with suspended(mortal_server, suspended_while("idle in transaction", warehouse, mortal_server)):
+        with suspended_while("idle in transaction", warehouse, mortal_server):
             consumer.wait_said("Failed: write")
             consumer.wait_said("a lock was not to be had")
         pipeline.wait_more(50)
@@ -200,34 +200,35 @@ def fill(file: Path) -> None:
 
 
 @contextmanager
-def suspended(server: PostgresServer, backend: int | None = None) -> Iterator[None]:
-    """This one meanwhile; or the whole server."""
-    if backend is None:
-        server.suspend()
-    pids = server._daemon.children if backend is None else [backend]
-    for pid in pids:
-        server.suspend(pid)
+def suspended(server: PostgresServer) -> Iterator[None]:
+    """The whole server."""
+    server.suspend_all()
     try:
         yield
     finally:
-        for pid in pids:
-            server.resume(pid)
-        server.resume()
+        server.resume_all()
 
 
-def suspended_while(state: str, warehouse: PostgresWarehouse, server: PostgresServer) -> int:
-    """A backend of the consumer, which stands still now, in this state; in a transaction, one that has written.
+@contextmanager
+def suspended_while(state: str, warehouse: PostgresWarehouse, server: PostgresServer) -> Iterator[None]:
+    """A backend of the consumer, caught in this state; in a transaction, one that has written.
 
     One that only reads holds nothing that others would wait for.
     """
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
+
+    def caught() -> bool:
         ((pid,),) = warehouse.fetch(
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'consumer' ORDER BY state_change DESC LIMIT 1"
         )
         server.suspend(pid)
         found = warehouse.fetch("SELECT state, backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = ?", pid)
         if found == [(state, state != "idle")]:
-            return int(pid)
+            return True
         server.resume(pid)
-    raise AssertionError(f"never caught: {state}")
+        return False
+
+    try:
+        wait_until(caught, f"a backend is {state}")
+        yield
+    finally:
+        server.resume_all()

@@ -123,7 +123,7 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
         flow=FlowPolicy(rng.choice((600, 2_000)), rng.choice((0, 300, 500))) if small_flow else FlowPolicy(),
         retry=RetryPolicy(0.05, 2.0, rng.choice((0.3, 2.0))),
         dead_letters=_storm_policy(rng) if storm else DeadLetterPolicy(),
-        pace=Pace(rng.uniform(0.05, 0.3), rng.uniform(0.01, 0.05), rng.choice((0.1, 1.0, 5.0))),
+        pace=_pace(rng),
         log_bytes=max(map(_size, sendings)) * 2 if small_log else None,
         fetch_bytes=rng.choice((500, 5_000, 1_000_000)),
         sink_names=rng.choice(("all", "first", "none")),
@@ -136,6 +136,11 @@ def make_plan(seed: int, *, only: tuple[str, ...] = FAULTS) -> Plan:
 def _fault(rng: Random, kinds: list[str], ends_at: float) -> Fault:
     lasts_s = rng.choice((0.2, 1.0, 3.0, 12.0)) * rng.random()
     return Fault(rng.uniform(0.1, ends_at), rng.choice(kinds), lasts_s, rng.random())
+
+
+def _pace(rng: Random) -> Pace:
+    idle_s, busy_s, drain_s = rng.uniform(0.05, 0.3), rng.uniform(0.01, 0.05), rng.choice((0.1, 1.0, 5.0))
+    return Pace(idle_s, busy_s, commit_s=rng.choice((0.0, 0.1, 1.0, 5.0)), drain_s=drain_s)
 
 
 def _size(sending: Sending) -> int:

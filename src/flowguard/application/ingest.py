@@ -229,7 +229,8 @@ class Ingestion(RebalanceListener):
         if self._unclaimed and self._claiming is None:
             times.append(self._attempts.due_at("claim"))
         if self._uncommitted:
-            times += [self._attempts.due_at("commit"), self._commit_at]
+            # Both have to allow it: the earlier one alone would have the loop spin until the later one.
+            times.append(max(self._commit_at, self._attempts.due_at("commit") or 0.0))
         return max(0.0, min([wait, *(at - self._now() for at in times if at is not None)]))
 
     def _read(self, wait: float) -> None:

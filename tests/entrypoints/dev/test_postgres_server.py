@@ -221,6 +221,14 @@ def test_a_server_that_is_suspended_does_not_answer(server: PostgresServer, monk
 
 
 @pytest.mark.postgres
+def test_starting_one_that_is_suspended_lets_it_go_on(server: PostgresServer) -> None:
+    with psycopg.connect(server.url) as connection:
+        server.suspend_all()
+        server.start()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.postgres
 def test_one_connection_can_be_suspended(server: PostgresServer) -> None:
     with psycopg.connect(server.url) as connection:
         backend = connection.info.backend_pid

@@ -143,7 +143,7 @@ class PostgresServer:
     # -- start and stop -------------------------------------------------------------------------------------------
 
     def start(self, deadline_s: float = READY_S) -> None:
-        """Start it, and wait until it is ready; harmless while it runs. The first start makes its data.
+        """Start it, and wait until it is ready. The first start makes its data; one that runs, even suspended, goes on.
 
         Raises PostgresUnavailableError where this machine cannot run it, ConfigurationError where the port is taken or
         PostgreSQL refuses the folder, and PostgresStartError; what this call has started is stopped again then.
@@ -153,6 +153,7 @@ class PostgresServer:
             if self.pid is not None:
                 if self._port not in {None, self.port}:
                     raise ConfigurationError(f"{self.folder} holds a PostgreSQL that runs, at port {self.port}")
+                self.resume_all()
                 self.wait_ready(deadline - time.monotonic())
                 return
             try:
@@ -165,9 +166,7 @@ class PostgresServer:
     def stop(self, mode: StopMode = StopMode.FAST, deadline_s: float = STOP_S) -> None:
         """Ask it to stop, and kill it when it has not within the time. The data stays."""
         with self._alone():
-            # What is suspended would not hear the next signal.
-            for pid in (*self._daemon.children, self.pid):
-                _send(pid, signal.SIGCONT)
+            self.resume_all()  # what is suspended would not hear the next signal
             self._daemon.send(mode.value)
             if not self._daemon.ended(time.monotonic() + deadline_s):
                 self.kill()
@@ -199,6 +198,17 @@ class PostgresServer:
     def resume(self, backend: int | None = None) -> None:
         """SIGCONT, in the same way."""
         _send(self._own(backend), signal.SIGCONT)
+
+    def suspend_all(self) -> None:
+        """SIGSTOP to the server and all its processes: nothing happens any more, and every connection stays open."""
+        self.suspend()  # no more children
+        for pid in self._daemon.children:
+            _send(pid, signal.SIGSTOP)
+
+    def resume_all(self) -> None:
+        """SIGCONT to the server and all its processes."""
+        for pid in (*self._daemon.children, self.pid):
+            _send(pid, signal.SIGCONT)
 
     # -- how ------------------------------------------------------------------------------------------------------
 
