@@ -1,0 +1,59 @@
+"""What schema contracts need of Snowflake: which columns a table has, and adding some."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+
+from flowguard.adapters.snowflake.database import Database, Session
+from flowguard.adapters.snowflake.errors import number_of
+from flowguard.adapters.snowflake.tables import table_of
+from flowguard.domain.catalog import EventType, SchemaContract
+from flowguard.domain.contracts import SchemaContracts
+from flowguard.domain.errors import ConfigurationError
+
+_UNKNOWN_COLUMN = 904
+_FORBIDDEN = 3001
+
+
+def contracts_on(database: Database, default: SchemaContract) -> SchemaContracts:
+    """The contracts of one sink, whose tables are in this schema."""
+    return SchemaContracts(default, partial(_columns, database), partial(_add, database))
+
+
+def table_was_changed(error: BaseException) -> bool:
+    """Whether the server did not know a column."""
+    return error.__cause__ is not None and number_of(error.__cause__) == _UNKNOWN_COLUMN
+
+
+def columns_in(session: Session, table: str) -> dict[str, tuple[str, bool]]:
+    """The columns of a table (its name in upper case): type, and whether it may be null. Empty where there is none."""
+    found = session.rows(
+        "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS"
+        " WHERE TABLE_SCHEMA = CURRENT_SCHEMA() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
+        table.upper(),
+    )
+    return {name.upper(): (kind, nullable == "YES") for name, kind, nullable in found}
+
+
+def _columns(database: Database, event_type: EventType) -> Collection[str]:
+    with database.transaction() as session:
+        found = columns_in(session, event_type.table)
+    table_of(event_type).require_types({name: kind for name, (kind, _) in found.items()})
+    return {name.lower() for name in found}
+
+
+def _add(database: Database, event_type: EventType, missing: Collection[str]) -> None:
+    table = table_of(event_type)
+    try:
+        with database.transaction() as session:
+            for name in sorted(missing):
+                session.change(table.add_column(name))
+    except ConfigurationError as error:
+        if error.__cause__ is not None and number_of(error.__cause__) == _FORBIDDEN:
+            raise ConfigurationError(
+                f"{database.where}: table {event_type.table.upper()} lacks {', '.join(sorted(missing))}, and the role"
+                " may not add columns to it: run `flowguard migrate` with a role that may, or set a schema_contract"
+                " other than evolve"
+            ) from error
+        raise

@@ -1,0 +1,195 @@
+"""Claims, and the compare-and-set of positions that fences whoever lost one.
+
+Snowflake locks a table for an UPDATE until the transaction ends: whoever moves a position has changed FG_POSITIONS
+first, so that writers take turns, and each sees all that the one before it committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from flowguard.adapters.snowflake.database import Session
+from flowguard.adapters.snowflake.documents import encoded
+from flowguard.domain.errors import FencedError
+from flowguard.domain.ingestion import Assignment, Claim, TopicPartition
+from flowguard.domain.rows import Move
+
+TURN: Final = ""
+"""The topic of the row in FG_POSITIONS that is no position: writers that move none change it, to take their turn."""
+
+_GIVEN: Final = "TABLE(FLATTEN(input => PARSE_JSON(?))) AS f"
+_KEY: Final = "p.TOPIC = g.T AND p.INCARNATION = g.I AND p.PARTITION = g.P"
+_MOVES: Final = f"""
+    (SELECT f.value[0]::VARCHAR AS T, f.value[1]::NUMBER(38, 0) AS I, f.value[2]::NUMBER(38, 0) AS P,
+      f.value[3]::NUMBER(38, 0) AS E, f.value[4]::NUMBER(38, 0) AS X, f.value[5]::NUMBER(38, 0) AS N
+    FROM {_GIVEN}) AS g
+"""
+_MOVE: Final = f"""
+    UPDATE FG_POSITIONS AS p SET NEXT_OFFSET = g.N FROM {_MOVES}
+    WHERE {_KEY} AND p.EPOCH = g.E AND p.NEXT_OFFSET IS NOT DISTINCT FROM g.X
+      AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO <= COALESCE(g.X, 0) OR ?)
+"""
+_STOOD: Final = f"""
+    SELECT p.TOPIC, p.INCARNATION, p.PARTITION, p.EPOCH, p.NEXT_OFFSET FROM FG_POSITIONS AS p
+    JOIN {_MOVES} ON {_KEY}
+"""
+_KNOWN: Final = f"""
+    SELECT i.TOPIC, i.TOPIC_ID, i.INCARNATION FROM FG_INCARNATIONS AS i
+    WHERE i.TOPIC IN (SELECT f.value::VARCHAR FROM {_GIVEN})
+"""
+_NEW_INCARNATIONS: Final = f"""
+    INSERT INTO FG_INCARNATIONS (TOPIC, TOPIC_ID, INCARNATION)
+    SELECT f.value[0]::VARCHAR, f.value[1]::VARCHAR, f.value[2]::NUMBER(38, 0) FROM {_GIVEN}
+"""
+_PLACES: Final = f"""
+    (SELECT f.value[0]::VARCHAR AS T, f.value[1]::NUMBER(38, 0) AS I, f.value[2]::NUMBER(38, 0) AS P,
+      f.value[3]::NUMBER(38, 0) AS A
+    FROM {_GIVEN}) AS g
+"""
+_RAISE: Final = f"UPDATE FG_POSITIONS AS p SET EPOCH = p.EPOCH + 1, OWNER = ? FROM {_PLACES} WHERE {_KEY}"
+_BEGIN: Final = f"""
+    INSERT INTO FG_POSITIONS (TOPIC, INCARNATION, PARTITION, EPOCH, OWNER, AHEAD_TO)
+    SELECT g.T, g.I, g.P, 1, ?, g.A FROM {_PLACES}
+"""
+_CLAIMED: Final = f"""
+    SELECT p.TOPIC, p.INCARNATION, p.PARTITION, p.EPOCH, p.NEXT_OFFSET FROM FG_POSITIONS AS p
+    JOIN {_PLACES} ON {_KEY}
+"""
+_FILLED: Final = f"""
+    UPDATE FG_POSITIONS AS p SET AHEAD_TO = g.A FROM {_PLACES}
+    WHERE {_KEY} AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO < g.A)
+"""
+_LAST: Final = """
+    SELECT SOURCE_PARTITION, MAX(SOURCE_OFFSET) + 1 FROM {}
+    WHERE SOURCE_TOPIC = ? AND SOURCE_INCARNATION = ? GROUP BY SOURCE_PARTITION
+"""
+
+
+def take_turn(session: Session) -> None:
+    """Wait for the writers before, and keep others waiting until the transaction ends."""
+    session.change("UPDATE FG_POSITIONS SET EPOCH = EPOCH + 1 WHERE TOPIC = ?", TURN)
+
+
+def claim(
+    session: Session, owner: str, assignments: Sequence[Assignment], tables: Mapping[str, str]
+) -> list[Claim]:
+    """Raise the epoch of each, in the caller's transaction; the claims are in the order of the assignments.
+
+    `tables`: the names of the bronze tables, by topic. What a replay, or somebody before FlowGuard, put into one ahead
+    of a position is remembered with it, as its AHEAD_TO: up to there, nothing is taken for new.
+    """
+    take_turn(session)
+    incarnations = _incarnations(session, assignments)
+    wanted = [
+        (one.partition.topic, incarnations[one.partition.topic, one.topic_id], one.partition.partition)
+        for one in assignments
+    ]
+    given = _document([(*one, None) for one in sorted(set(wanted))])
+    session.change(_RAISE, owner, given)
+    found = _claimed(session, given)
+    if new := sorted(set(wanted) - found.keys()):
+        session.change(_BEGIN, owner, _document(_with_last(session, new, tables)))
+        found = _claimed(session, given)
+    return [
+        Claim(TopicPartition(topic, partition), number, *found[topic, number, partition])
+        for topic, number, partition in wanted
+    ]
+
+
+def filled(session: Session, places: Mapping[tuple[str, int, int], int]) -> None:
+    """Rows of these (topic, incarnation, partition) landed without a move, up to before these offsets."""
+    if places:
+        session.change(_FILLED, _document([(*place, end) for place, end in sorted(places.items())]))
+
+
+def move(session: Session, moves: Sequence[Move], *, looked: bool = False) -> bool:
+    """Move positions that stand where they are expected. False where some did not: the transaction is to be undone.
+
+    Also where rows may be there already, unless somebody has `looked`.
+    """
+    return not moves or session.change(_MOVE, _moves(moves), looked) == len(moves)
+
+
+def stood(session: Session, moves: Sequence[Move]) -> list[int | None]:
+    """Where each position stands. The turn has been taken.
+
+    Raises FencedError where another owner claimed since, or where the sink stands behind what this one left.
+    """
+    if not moves:
+        return []
+    found = {
+        (TopicPartition(topic, partition), number): (epoch, at)
+        for topic, number, partition, epoch, at in session.rows(_STOOD, _moves(moves))
+    }
+    places = [found.get((one.claim.partition, one.claim.incarnation)) for one in moves]
+    fenced = [
+        one.claim.partition
+        for one, place in zip(moves, places, strict=True)
+        if place is None
+        or place[0] != one.claim.epoch
+        or (one.expected is not None and (place[1] is None or place[1] < one.expected))
+    ]
+    if fenced:
+        raise FencedError(fenced)
+    return [place[1] for place in places if place is not None]
+
+
+def advance(session: Session, moves: Sequence[Move], stand: Sequence[int | None]) -> None:
+    """Move each from where it stands to where it goes, or leave it where that is behind. The turn has been taken."""
+    ahead = [
+        Move(one.claim, at, one.next_offset)
+        for one, at in zip(moves, stand, strict=True)
+        if at is None or at < one.next_offset
+    ]
+    if not move(session, ahead, looked=True):
+        raise FencedError([one.claim.partition for one in ahead])  # somebody took no turn
+
+
+def _incarnations(session: Session, assignments: Iterable[Assignment]) -> dict[tuple[str, str], int]:
+    """The number of each making of each topic; a new one gets the next."""
+    wanted = sorted({(one.partition.topic, one.topic_id) for one in assignments})
+    known = {
+        (topic, topic_id): number
+        for topic, topic_id, number in session.rows(_KNOWN, _document(sorted({topic for topic, _ in wanted})))
+    }
+    new: list[tuple[str, str, int]] = []
+    for topic, topic_id in wanted:
+        if (topic, topic_id) not in known:
+            number = 1 + max((number for (name, _), number in known.items() if name == topic), default=0)
+            known[topic, topic_id] = number
+            new.append((topic, topic_id, number))
+    if new:
+        session.change(_NEW_INCARNATIONS, _document(new))
+    return known
+
+
+def _claimed(session: Session, given: str) -> dict[tuple[str, int, int], Sequence[Any]]:
+    return {(topic, number, partition): rest for topic, number, partition, *rest in session.rows(_CLAIMED, given)}
+
+
+def _with_last(
+    session: Session, places: Sequence[tuple[str, int, int]], tables: Mapping[str, str]
+) -> list[tuple[str, int, int, int | None]]:
+    last = {
+        (topic, number): dict(session.rows(_LAST.format(tables[topic]), topic, number))
+        for topic, number in {(topic, number) for topic, number, _ in places}
+        if topic in tables
+    }
+    return [
+        (topic, number, partition, last.get((topic, number), {}).get(partition)) for topic, number, partition in places
+    ]
+
+
+def _moves(moves: Sequence[Move]) -> str:
+    return _document(
+        [
+            (one.claim.partition.topic, one.claim.incarnation, one.claim.partition.partition,
+             one.claim.epoch, one.expected, one.next_offset)
+            for one in moves
+        ]  # fmt: skip
+    )
+
+
+def _document(value: Sequence[Any]) -> str:
+    return encoded(value).decode()

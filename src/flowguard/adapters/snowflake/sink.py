@@ -1,0 +1,175 @@
+"""Landing rows in Snowflake: rows, duplicates and positions in one transaction, in few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from flowguard.adapters.snowflake.contracts import contracts_on, table_was_changed
+from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Database, Session
+from flowguard.adapters.snowflake.documents import Piece, piece_of
+from flowguard.adapters.snowflake.feeding import is_large, prepare
+from flowguard.adapters.snowflake.merging import Absorbed, insert, merge, remember
+from flowguard.adapters.snowflake.positions import advance, claim, filled, move, stood, take_turn
+from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_of, table_without
+from flowguard.domain.catalog import EventType, SchemaContract
+from flowguard.domain.contracts import Fitted
+from flowguard.domain.errors import ConfigurationError, PermanentError, UnknownOutcomeError
+from flowguard.domain.ingestion import Assignment, Claim
+from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
+from flowguard.ports.sink import EventSink
+
+EVENT_ID_DAYS: Final = 7.0
+"""How long an event that its producer sends again is recognized."""
+
+
+class _NotNewError(Exception):
+    """Something of what was taken for new is there already."""
+
+
+class SnowflakeEventSink(EventSink):
+    """Writes to one schema. `check` also looks at the tables of the event types that are given.
+
+    Within one event type, a pair of producer service and event id has one row if it is sent again within
+    `event_id_days`; an ingestion id has at most one row, for ever. Times in seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        event_types: Iterable[EventType] = (),
+        *,
+        timeout_s: float = TIMEOUT_S,
+        query_timeout_s: float = QUERY_TIMEOUT_S,
+        schema_contract: SchemaContract = SchemaContract.EVOLVE,
+        event_id_days: float = EVENT_ID_DAYS,
+    ) -> None:
+        self._database = Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
+        self._contracts = contracts_on(self._database, schema_contract)
+        self._event_types = tuple(event_types)
+        self._days = event_id_days
+        self._unsure: tuple[tuple[Move, ...], WriteReport] | None = None  # committed or not, nobody knows
+
+    @property
+    def statements(self) -> int:
+        """How many were sent to Snowflake: each is a round trip."""
+        return self._database.statements
+
+    def claim(self, owner: str, assignments: Sequence[Assignment]) -> Sequence[Claim]:
+        if not assignments:
+            return ()
+        tables = {one.topic: table_of(one).name for one in self._event_types}
+        with self._database.transaction() as session:
+            return claim(session, owner, assignments, tables)
+
+    def write(self, batch: SinkBatch) -> WriteReport:
+        try:
+            return self._write(batch)
+        except (ConfigurationError, PermanentError) as error:
+            if not (table_was_changed(error) and self._contracts.forget()):
+                raise
+            return self._write(batch)
+
+    def check(self) -> None:
+        with self._database.transaction() as session:
+            session.rows("SELECT 1 FROM FG_POSITIONS, FG_INCARNATIONS, FG_ABSORBED LIMIT 0")
+        for event_type in self._event_types:
+            table = table_without(event_type, self._contracts.lacks(event_type))
+            with self._database.transaction() as session:
+                session.rows(f"SELECT {table.names}, {LANDED_AT} FROM {table.name} LIMIT 0")
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _write(self, batch: SinkBatch) -> WriteReport:
+        fitted = self._contracts.fit(batch)
+        pieces = _pieces(fitted)
+        large = any(is_large(piece.documents) for piece in pieces)
+        report = None
+        if _may_be_new(batch, pieces):
+            try:
+                report = self._land(fitted, pieces, large=large)
+            except _NotNewError:
+                report = None
+        if report is None:
+            report = self._merge(fitted, pieces, large=large)
+        self._contracts.landed()
+        self._unsure = None
+        return report
+
+    def _land(self, fitted: Fitted, pieces: Sequence[Piece], *, large: bool) -> WriteReport:
+        """What is at its position, and so is new. Raises _NotNewError, with nothing written, where that is not so."""
+        report = WriteReport({one.table.event_type.name: Merged(len(one), 0) for one in pieces}, fitted.told)
+        try:
+            with self._database.transaction() as session:
+                self._make_ready(session, large=large)
+                if not move(session, fitted.batch.moves):
+                    raise _NotNewError
+                for piece in pieces:
+                    if insert(session, piece.table, piece.documents, self._days) < len(piece):
+                        raise _NotNewError
+                remember(session, (), fitted.batch.filtered)
+        except UnknownOutcomeError:
+            self._unsure = fitted.batch.moves, report
+            raise
+        return report
+
+    def _merge(self, fitted: Fitted, pieces: Sequence[Piece], *, large: bool) -> WriteReport:
+        """What may be there already."""
+        batch, merged = fitted.batch, dict[str, Merged]()
+        report = WriteReport(merged, fitted.told)
+        before: WriteReport | None = None
+        try:
+            with self._database.transaction() as session:
+                self._make_ready(session, large=large)
+                take_turn(session)
+                stand = stood(session, batch.moves)
+                before = self._written_before(batch.moves, stand)
+                if before is not None:
+                    return before
+                advance(session, batch.moves, stand)
+                absorbed: list[Absorbed] = []
+                ends: dict[tuple[str, int, int], int] = {}
+                moved = {(one.claim.partition, one.claim.incarnation) for one in batch.moves}
+                for piece in pieces:
+                    merged[piece.table.event_type.name], outcome = merge(session, piece, self._days)
+                    absorbed += outcome.absorbed
+                    for place in map(piece.places.__getitem__, outcome.lands):
+                        if ((place.topic, place.partition), place.incarnation) not in moved:
+                            ends[place[:3]] = max(ends.get(place[:3], 0), place.offset + 1)
+                remember(session, absorbed, batch.filtered)
+                filled(session, ends)
+        except UnknownOutcomeError:
+            self._unsure = batch.moves, before or report
+            raise
+        return report
+
+    def _make_ready(self, session: Session, *, large: bool) -> None:
+        if large and not self._database.staged:
+            prepare(session)
+            self._database.staged = True
+
+    def _written_before(self, moves: tuple[Move, ...], stand: Sequence[int | None]) -> WriteReport | None:
+        """What the write reported whose reply was lost, if these moves are its own, and have been made.
+
+        Nobody else makes them: that takes our epochs.
+        """
+        if self._unsure is None or self._unsure[0] != moves:
+            return None
+        made = all(one.next_offset == at != one.expected for one, at in zip(moves, stand, strict=True))
+        return self._unsure[1] if moves and made else None
+
+
+def _pieces(fitted: Fitted) -> list[Piece]:
+    """One piece a table."""
+    together: dict[BronzeTable, list[Rows]] = {}
+    for rows in fitted.batch.rows:
+        together.setdefault(table_without(rows.event_type, fitted.lacks(rows.event_type)), []).append(rows)
+    return [piece_of(table, rows) for table, rows in together.items()]
+
+
+def _may_be_new(batch: SinkBatch, pieces: Sequence[Piece]) -> bool:
+    """Whether nothing of it is there if its positions are where they are expected."""
+    moved = {(one.claim.partition, one.claim.incarnation) for one in batch.moves}
+    own = all((rows.partition, rows.incarnation) in moved for rows in batch.rows)
+    return own and bool(moved) and all(one.unique and one.own for one in pieces)
