@@ -47,13 +47,13 @@ class SnowflakeLedger(Ledger):
     def offsets(self, event_type: EventType, partition: TopicPartition, incarnation: int) -> LandedOffsets:
         place = (*partition, incarnation)
         absorbed = (
-            'SELECT DISTINCT "OFFSET" AS AT FROM FG_ABSORBED'
+            'SELECT DISTINCT "OFFSET" AS AT_OFFSET FROM FG_ABSORBED'
             " WHERE TOPIC = ? AND PARTITION = ? AND INCARNATION = ? AND EVENT_TYPE = ? AND KIND = ?"
         )
         with self._database.transaction() as session:
             landed = offsets_of(
                 session,
-                f"SELECT DISTINCT SOURCE_OFFSET AS AT FROM {table_of(event_type).name}"
+                f"SELECT DISTINCT SOURCE_OFFSET AS AT_OFFSET FROM {table_of(event_type).name}"
                 " WHERE SOURCE_TOPIC = ? AND SOURCE_PARTITION = ? AND SOURCE_INCARNATION = ?",
                 place,
             )
@@ -98,10 +98,10 @@ class SnowflakeLedger(Ledger):
 
 
 def offsets_of(session: Session, query: str, values: Sequence[object]) -> OffsetRanges:
-    """The offsets (column AT, each once) that a query finds; runs of them are put together by the server."""
+    """The offsets (column AT_OFFSET, each once) that a query finds; runs of them are put together by the server."""
     found = session.rows(
-        f"SELECT MIN(AT), MAX(AT) FROM (SELECT AT, AT - ROW_NUMBER() OVER (ORDER BY AT) AS ISLAND FROM ({query}))"
-        " GROUP BY ISLAND ORDER BY 1",
+        "SELECT MIN(AT_OFFSET), MAX(AT_OFFSET) FROM (SELECT AT_OFFSET,"
+        f" AT_OFFSET - ROW_NUMBER() OVER (ORDER BY AT_OFFSET) AS ISLAND FROM ({query})) GROUP BY ISLAND ORDER BY 1",
         *values,
     )
     return OffsetRanges((int(first), int(last)) for first, last in found)

@@ -60,7 +60,7 @@ class BronzeTable:
     def selected(self) -> str:
         """The columns out of `s.v`, an array of [number of the row, values...]; JSON is in an array of its own."""
         return ", ".join(
-            f"s.v[{at}][0]" if column.kind is Kind.JSON else f"s.v[{at}]::{TYPES[column.kind]}"
+            f"GET(s.v[{at}], 0)" if column.kind is Kind.JSON else f"s.v[{at}]::{TYPES[column.kind]}"
             for at, column in enumerate(self.columns, 1)
         )
 
