@@ -26,7 +26,8 @@ _IDLE_S: Final = 60.0
 """A connection that was not used for so long is asked whether it still is one."""
 _CLOSE_TIMEOUT_S: Final = 2.0
 
-logging.getLogger("snowflake.connector").setLevel(logging.WARNING)  # it would tell of every connection
+# It tells of every connection, and warns of clouds that it is not in. What goes wrong is raised.
+logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
 
 
 class Session:
