@@ -13,7 +13,7 @@ from flowguard.settings import scheme_of
 EMBEDDED = ("sqlite", "memory")
 _LOGS = ("log_url", "dead_letter_url")
 _SINKS = ("sink_url", "dead_letter_url")
-_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS}
+_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS, "snowpipe": ("sink_url",)}
 """Schemes beside the embedded ones, and the settings that take them."""
 _LATER = {"snowflake": _SINKS}
 """Schemes of later releases, and the settings that will take them."""
@@ -22,6 +22,7 @@ _KNOWN = {
     "memory": "memory://",
     "kafka": "kafka://host:9092",
     "postgresql": "postgresql://user@host:5432/database",
+    "snowpipe": "snowpipe://user@account/database/schema",
 }
 _ORDERS = ("memory", "postgresql")
 """Where orders can live: in what has transactions that others can take part in."""
