@@ -1,4 +1,4 @@
-"""Makes the sink of snowpipe://. Its tables are those of snowflake://, which migrates and reads them."""
+"""Makes the sink of snowpipe://. Its tables are made by snowflake://, and read by SQL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from flowguard.domain.catalog import Catalog
 from flowguard.domain.errors import ConfigurationError
+from flowguard.ports.ledger import Ledger
 
 if TYPE_CHECKING:
     from flowguard.ports.sink import EventSink
@@ -19,9 +20,26 @@ def sink(url: str, catalog: Catalog) -> EventSink:
     return SnowpipeStreamingEventSink(connector(schema), catalog, place)
 
 
-def ledger() -> NoReturn:
-    """Raises ConfigurationError: a stream of rows cannot be read back."""
+class Unreadable(Ledger):
+    """In the place of a ledger: consumer and gateway go on without one, everything else says why it cannot."""
+
+    def positions(self) -> NoReturn:
+        _refuse()
+
+    def summary(self, *_: object, **__: object) -> NoReturn:
+        _refuse()
+
+    def offsets(self, *_: object, **__: object) -> NoReturn:
+        _refuse()
+
+    def doubled(self, *_: object, **__: object) -> NoReturn:
+        _refuse()
+
+    def recent(self, *_: object, **__: object) -> NoReturn:
+        _refuse()
+
+
+def _refuse() -> NoReturn:
     raise ConfigurationError(
-        "sink_url: snowpipe:// takes rows and tells nothing of them; for status, audit, rows and the gateway, set"
-        " sink_url to the same schema by a URL that can be read (snowflake://), and keep snowpipe:// for the consumer"
+        "sink_url: snowpipe:// takes rows, and tells nothing of them: look at them by SQL (docs/guide/snowpipe.md)"
     )

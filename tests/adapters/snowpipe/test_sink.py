@@ -13,7 +13,7 @@ APPENDS = "it appends, and cannot look for an event that the log has twice; the 
 RELAYED = (
     "it appends, and cannot look for the first id of a record that was relayed; the view of the guide shows it once"
 )
-NO_REPLAY = "rows without a move are refused, for it cannot tell which of them are there: replay by snowflake://"
+NO_REPLAY = "rows without a move are refused, for it cannot tell which of them are there"
 BY_REPLAY = f"the property holds, but this test writes without a move (test_stream.py has it with one); {NO_REPLAY}"
 WITH_ROWS = "a channel's token moves with rows only: what had none is read again, and resolved again, after a restart"
 NOT_KEPT = "there is no table of filtered offsets beside the stream"

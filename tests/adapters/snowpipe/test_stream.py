@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -204,16 +203,18 @@ def test_a_later_row_left_out_stops_the_sink_again(storage: SnowpipeStorage) -> 
 # -- rows ------------------------------------------------------------------------------------------------------------
 
 
-def measurement(storage: SnowpipeStorage, **fields: Any) -> Stored:
+def measurement(storage: SnowpipeStorage, value: bytes) -> Stored:
     sink = storage.sink()
-    land(sink, rows(MEASUREMENTS, {0: event(MEASUREMENTS, "e", **fields)}), claim(sink, place(MEASUREMENTS)))
+    land(sink, rows(MEASUREMENTS, {0: value}), claim(sink, place(MEASUREMENTS)))
     (row,) = storage.account.tables["MEASUREMENTS"]
     return row
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 0])
 def test_a_row_has_every_column_with_its_value_in_full(storage: SnowpipeStorage, number: int) -> None:
-    row = measurement(storage, count=number, price=Decimal("12345678901234567890.123456789012"))
+    row = measurement(
+        storage, event(MEASUREMENTS, "e", count=number, price=Decimal("12345678901234567890.123456789012"))
+    )
     assert (row["COUNT"], row["PRICE"]) == (number, "12345678901234567890.123456789012")
     assert row["SEEN_AT"] == "2026-01-02T03:04:05.678901Z"
     assert (row["TAGS"], row["PAYLOAD"]["tags"]) == ({"a": [1, None, "é"]}, {"a": [1, None, "é"]})
@@ -232,14 +233,14 @@ def test_a_payload_over_several_lines_is_one_row(storage: SnowpipeStorage) -> No
 @pytest.mark.parametrize("price", ["0.1234567890123", "123456789012345678901234567"])
 def test_a_decimal_that_snowflake_would_round_is_refused(storage: SnowpipeStorage, price: str) -> None:
     with pytest.raises(PermanentError, match="digits") as caught:
-        measurement(storage, price=price)
+        measurement(storage, event(MEASUREMENTS, "e", price=price))
     assert [one.offset for one in caught.value.rows] == [0]
 
 
 def test_the_refused_row_once_mended_lands(storage: SnowpipeStorage) -> None:
     with pytest.raises(PermanentError):
-        measurement(storage, count=str(2**64))
-    assert measurement(storage, count=7)["COUNT"] == 7
+        measurement(storage, event(MEASUREMENTS, "e", count=str(2**64)))
+    assert measurement(storage, event(MEASUREMENTS, "e", count=7))["COUNT"] == 7
 
 
 # -- what a person has to mend -----------------------------------------------------------------------------------------

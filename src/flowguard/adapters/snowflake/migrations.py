@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import flowguard
 from flowguard.adapters.snowflake.contracts import columns_in
 from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Database, Session
+from flowguard.adapters.snowflake.dead_letters import definition
 from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.catalog import EventType
 from flowguard.domain.migrations import Migration, numbered, pending
@@ -109,3 +110,5 @@ def _steps(session: Session, parts: Collection[Part], event_types: list[EventTyp
                 name = f"table {event_type.table}"
                 what = "add columns" if found else "create"
                 yield Migration(name, max(done.get(name, {0: ""})) + 1, what, tuple(statements))
+        if Part.DEAD_LETTERS in parts and not columns_in(session, f"{event_type.table}_dlq"):
+            yield Migration(f"table {event_type.table}_dlq", 1, "create", (definition(event_type),))

@@ -117,8 +117,8 @@ class SnowpipeStreamingEventSink(EventSink):
         moving = {_key(move.claim) for move in batch.moves}
         if still := [rows.partition for rows in batch.rows if _key(rows) not in moving]:
             raise ConfigurationError(
-                f"{self._place.where} only appends, and cannot tell which rows of {still[0]} it has:"
-                " replay into the same tables by snowflake:// (sink_url)"
+                f"{self._place.where}: rows of {still[0]} come without a move of its position (a replay), and a stream"
+                " cannot tell which of them it has: only a sink of snowflake:// takes them"
             )
 
     def _land(self, loads: Sequence[_Load]) -> None:
