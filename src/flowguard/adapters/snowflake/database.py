@@ -30,6 +30,8 @@ STAGED: Final = "FG_STAGED"
 _IDLE_S: Final = 60.0
 """A connection that was not used for so long is asked whether it still is one."""
 _CLOSE_TIMEOUT_S: Final = 2.0
+_ABANDONED_S: Final = 120.0
+"""Snowflake gives up a transaction after five silent minutes; a COMMIT that comes later succeeds, of nothing."""
 
 # It tells of every connection, and warns of clouds that it is not in. What goes wrong is raised.
 logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
@@ -41,6 +43,8 @@ class Session:
     def __init__(self, connection: Any) -> None:  # noqa: ANN401  # the connector has no types
         self._connection = connection
         self.statements = 0
+        self.answered_at = time.monotonic()
+        """When the last statement was answered."""
 
     def rows(self, sql: str, *binds: object) -> list[tuple[Any, ...]]:
         """What a query found."""
@@ -57,6 +61,7 @@ class Session:
         self.statements += 1
         with self._connection.cursor() as cursor:
             cursor.execute(sql, binds or None)
+            self.answered_at = time.monotonic()
             yield cursor
 
 
@@ -161,6 +166,7 @@ class Database:
         )
 
     def _commit(self, session: Session) -> None:
+        answered_at = session.answered_at
         try:
             session.change("COMMIT")
         except sf.Error as error:
@@ -169,6 +175,11 @@ class Database:
                 raise
             self._drop()
             raise UnknownOutcomeError(f"{self.where}: it may or may not have been stored ({error})") from error
+
+        if time.monotonic() - answered_at > _ABANDONED_S:
+            # We were frozen, or the server was: it may have given the transaction up, and committed nothing.
+            self._drop()
+            raise UnknownOutcomeError(f"{self.where}: it may or may not have been stored: the commit came late")
 
     def _roll_back(self, session: Session) -> None:
         try:
