@@ -34,6 +34,7 @@ from flowguard.ports.publisher import NewRecord
 from tests.adapters.agreement import Side
 from tests.adapters.memory.storage import MemoryDeadLetterStorage, MemoryLogStorage, MemorySinkStorage
 from tests.adapters.postgres.storage import PostgresStorage
+from tests.adapters.snowflake.storage import SnowflakeStorage
 from tests.adapters.sqlite.storage import SqliteDeadLetterStorage, SqliteLogStorage, SqliteSinkStorage
 from tests.builders import CATALOG, CLICKS, MEASUREMENTS, event, letter, rows_of, run
 
@@ -274,3 +275,16 @@ def test_memory_and_postgres_agree(postgres_url: str) -> None:
         return Side(MemoryLogStorage(), storage, storage, TOPICS)
 
     agree(make, examples=max(10, settings().max_examples // 10))  # a server takes longer to tell all
+
+
+@pytest.mark.snowflake
+@pytest.mark.slow
+def test_memory_and_snowflake_agree(snowflake_url: str) -> None:
+    """As with PostgreSQL; the stand-in takes a hundredth of a second for each statement."""
+
+    def make(closing: ExitStack) -> Side:
+        storage = SnowflakeStorage(snowflake_url)
+        closing.callback(storage.close)
+        return Side(MemoryLogStorage(), storage, storage, TOPICS)
+
+    agree(make, examples=max(3, settings().max_examples // 50))
