@@ -17,7 +17,7 @@ from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Da
 from flowguard.adapters.snowflake.documents import encoded
 from flowguard.adapters.snowflake.feeding import fed, is_large, prepare
 from flowguard.adapters.snowflake.ledger import offsets_of
-from flowguard.adapters.snowflake.letter_tables import KEPT, PLACE, TOLD, TYPES, letters_of
+from flowguard.adapters.snowflake.letter_tables import KEPT, MARKS, PLACE, TOLD, TYPES, letters_of
 from flowguard.domain.audit import OffsetRanges
 from flowguard.domain.catalog import EventType
 from flowguard.domain.dead_letters import DeadLetter, Reason
@@ -42,8 +42,8 @@ _PUT: Final = f"""
     WHEN NOT MATCHED THEN INSERT ({", ".join(_LETTER)}) VALUES ({", ".join(f"g.{name}" for name in _LETTER)})
 """
 _MARK: Final = f"""
-    UPDATE {{table}} AS d SET STATE = ?, MARKED_AT = ?::TIMESTAMP_TZ
-    FROM (SELECT {_selected(PLACE)} FROM {{source}}) AS g WHERE {_SAME}
+    UPDATE {{table}} AS d SET STATE = g.STATE, MARKED_AT = g.MARKED_AT
+    FROM (SELECT {_selected((*PLACE, *MARKS))} FROM {{source}}) AS g WHERE {_SAME}
 """
 _headers: msgspec.json.Decoder[Headers] = msgspec.json.Decoder(Headers)
 
@@ -109,14 +109,13 @@ class SnowflakeDeadLetterQueue(DeadLetterQueue):
             given: dict[str, list[bytes]] = {}
             for one in sorted(set(ids)):
                 if table := self._tables.get(one.topic):
-                    given.setdefault(table, []).append(encoded(one))
+                    given.setdefault(table, []).append(encoded((*one, state, now)))
             if any(map(is_large, given.values())):
                 prepare(self._database, session)
             session.change(_TURN)
             for table, some in given.items():
                 with fed(session, some) as feed:
-                    statement = _MARK.format(table=table, source=feed.source)
-                    marked += session.change(statement, str(state), now.isoformat(), *feed.binds)
+                    marked += session.change(_MARK.format(table=table, source=feed.source), *feed.binds)
         return marked
 
     def offsets(self, partition: TopicPartition, incarnation: int) -> OffsetRanges:

@@ -12,7 +12,9 @@ PLACE: Final = ("TOPIC", "INCARNATION", "PARTITION", '"OFFSET"')
 TOLD: Final = ("REASON", "ERROR", "EVENT_ID", "KEY_BASE64", "VALUE_BASE64", "HEADERS", "TIMESTAMP_MS")
 """What a letter says. Base64 keeps every byte: BASE64_DECODE_STRING(VALUE_BASE64) reads what is text."""
 KEPT: Final = ("ATTEMPTS", "FIRST_SEEN", "LAST_SEEN", "STATE")
-"""What the queue says of it; MARKED_AT too, which nobody asks for."""
+"""What the queue says of it."""
+MARKS: Final = ("STATE", "MARKED_AT")
+"""What marking sets."""
 
 TYPES: Final = {
     "TOPIC": "VARCHAR",
