@@ -90,10 +90,10 @@ class Settings(BaseSettings):
     )
 
     snowflake_query_timeout_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
-        60.0, description="seconds that one statement may take in Snowflake; waking its warehouse counts"
+        60.0, description="seconds that one statement may take in Snowflake; half of it may be waiting for a lock"
     )
-    snowflake_event_id_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        7.0, description="days that an event which its producer sends again is recognized in Snowflake"
+    snowflake_event_id_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = Field(
+        7.0, description="days for which Snowflake recognizes an event that its producer sends again"
     )
 
     schema_contract: SchemaContract = Field(

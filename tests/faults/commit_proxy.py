@@ -56,7 +56,7 @@ class CommitProxy:
     ) -> None:
         self._listener.close()
         for link in self._links:
-            link.cut()
+            link.close()
 
     def arm(self, cut: Cut) -> None:
         """The next COMMIT after a COPY is cut so."""
@@ -80,8 +80,7 @@ class CommitProxy:
                 continue
             link = _Link(self, client, server)
             self._links.append(link)
-            for pump in (link.pump_requests, link.pump_answers):
-                threading.Thread(target=pump, name="commit-proxy-link", daemon=True).start()
+            link.start()
 
     def _commits(self, link: _Link) -> bool:
         """Whether the COMMIT of this connection goes on to the server."""
@@ -104,6 +103,21 @@ class _Link:
         self._copying = False
         self.losing = False
         """What the server answers is to be thrown away, until it is ready; then the connection is cut."""
+        self._pumps = [
+            threading.Thread(target=pump, name="commit-proxy-link", daemon=True)
+            for pump in (self.pump_requests, self.pump_answers)
+        ]
+
+    def start(self) -> None:
+        for pump in self._pumps:
+            pump.start()
+
+    def close(self) -> None:
+        self.cut()
+        for pump in self._pumps:
+            pump.join()
+        for one in (self._client, self._server):
+            one.close()
 
     def cut(self) -> None:
         for one in (self._client, self._server):

@@ -21,7 +21,7 @@ from flowguard.application.catalogs import load_catalog
 from flowguard.application.observe import Observer
 from flowguard.application.relay import DeadLetterReplay
 from flowguard.application.replay import Replayer, ReplayPorts
-from flowguard.container import kafka, memory, postgres, snowflake, sqlite, use_cases
+from flowguard.container import kafka, memory, postgres, snowflake, snowpipe, sqlite, use_cases
 from flowguard.container.choosing import closed_by, is_embedded, order_scheme, scheme_in_force, topics_of
 from flowguard.domain.catalog import Catalog
 from flowguard.settings import Settings
@@ -115,6 +115,7 @@ class Container(containers.DeclarativeContainer):
             sqlite=providers.Factory(sqlite.sink, _sink_url, settings, catalog),
             postgresql=providers.Factory(postgres.sink, _sink_url, settings, catalog),
             snowflake=providers.Factory(snowflake.sink, _sink_url, settings, catalog),
+            snowpipe=providers.Factory(snowpipe.sink, _sink_url, catalog),
         ),
     )
     ledger: providers.Provider[Ledger] = providers.Selector(
@@ -123,6 +124,7 @@ class Container(containers.DeclarativeContainer):
         sqlite=providers.Factory(sqlite.ledger, closing, _sink_url),
         postgresql=providers.Factory(postgres.ledger, closing, _sink_url, settings),
         snowflake=providers.Factory(snowflake.ledger, closing, _sink_url, settings),
+        snowpipe=providers.Factory(snowpipe.Unreadable),
     )
     backfill: providers.Provider[Backfill | None] = providers.Selector(
         _sink_scheme,
@@ -130,6 +132,7 @@ class Container(containers.DeclarativeContainer):
         sqlite=providers.Object(None),
         postgresql=providers.Factory(postgres.backfill, closing, _sink_url, settings),
         snowflake=providers.Object(None),
+        snowpipe=providers.Object(None),
     )
     """None where each row has had its metadata from the start: FlowGuard alone makes such tables."""
     dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(

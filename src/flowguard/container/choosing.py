@@ -13,7 +13,7 @@ from flowguard.settings import scheme_of
 EMBEDDED = ("sqlite", "memory")
 _LOGS = ("log_url", "dead_letter_url")
 _SINKS = ("sink_url", "dead_letter_url")
-_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS, "snowflake": _SINKS}
+_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS, "snowflake": _SINKS, "snowpipe": ("sink_url",)}
 """Schemes beside the embedded ones, and the settings that take them."""
 _KNOWN = {
     "sqlite": "sqlite:///folder/file.db",
@@ -21,6 +21,7 @@ _KNOWN = {
     "kafka": "kafka://host:9092",
     "postgresql": "postgresql://user@host:5432/database",
     "snowflake": "snowflake://user@account/database/schema",
+    "snowpipe": "snowpipe://user@account/database/schema",
 }
 _ORDERS = ("memory", "postgresql")
 """Where orders can live: in what has transactions that others can take part in."""

@@ -23,7 +23,7 @@ def adapters() -> ModuleType:
     try:
         from flowguard.adapters import snowflake
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in {"snowflake", "sqlalchemy"}:
+        if error.name is None or error.name.split(".")[0] not in {"snowflake", "sqlalchemy"}:
             raise
         raise ConfigurationError(
             "snowflake:// needs the extra `snowflake`: pip install 'flowguard[snowflake]'"
@@ -38,7 +38,8 @@ def sink(url: str, settings: Settings, catalog: Catalog) -> EventSink:
     return SnowflakeEventSink(
         url,
         catalog,
-        **_times(settings),
+        timeout_s=settings.database_timeout_s,
+        query_timeout_s=settings.snowflake_query_timeout_s,
         schema_contract=settings.schema_contract,
         event_id_days=settings.snowflake_event_id_days,
     )
@@ -48,14 +49,20 @@ def ledger(closing: ExitStack, url: str, settings: Settings) -> Ledger:
     adapters()
     from flowguard.adapters.snowflake import SnowflakeLedger
 
-    return closed_by(closing, SnowflakeLedger(url, **_times(settings)))  # no port has a close for it
+    # What reads whole tables may take longer than what writes batches. No port has a close for it.
+    ledger = SnowflakeLedger(
+        url, timeout_s=settings.database_timeout_s, query_timeout_s=10 * settings.snowflake_query_timeout_s
+    )
+    return closed_by(closing, ledger)
 
 
 def dead_letters(url: str, settings: Settings, catalog: Catalog) -> DeadLetterQueue:
     adapters()
     from flowguard.adapters.snowflake import SnowflakeDeadLetterQueue
 
-    return SnowflakeDeadLetterQueue(url, catalog, **_times(settings))
+    return SnowflakeDeadLetterQueue(
+        url, catalog, timeout_s=settings.database_timeout_s, query_timeout_s=settings.snowflake_query_timeout_s
+    )
 
 
 def migrate_schemas(settings: Settings, catalog: Catalog, *, dry_run: bool = False) -> list[str]:
@@ -78,9 +85,12 @@ def migrate_schemas(settings: Settings, catalog: Catalog, *, dry_run: bool = Fal
     return [
         "\n".join([f"{url_of(url).where}: {step}", *(f"{one};" for one in step.statements if dry_run)])
         for url, parts in urls.items()
-        for step in migrate(url, [Part(part) for part in parts], catalog, dry_run=dry_run, **_times(settings))
+        for step in migrate(
+            url,
+            [Part(part) for part in parts],
+            catalog,
+            dry_run=dry_run,
+            timeout_s=settings.database_timeout_s,
+            query_timeout_s=10 * settings.snowflake_query_timeout_s,
+        )
     ]
-
-
-def _times(settings: Settings) -> dict[str, float]:
-    return {"timeout_s": settings.database_timeout_s, "query_timeout_s": settings.snowflake_query_timeout_s}

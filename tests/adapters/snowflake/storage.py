@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Any
+from typing import Any, TypedDict
 
 from flowguard.adapters.snowflake import Part, SnowflakeDeadLetterQueue, SnowflakeEventSink, SnowflakeLedger, migrate
 from flowguard.adapters.snowflake.database import Database
-from flowguard.adapters.snowflake.letter_tables import letters_of
+from flowguard.adapters.snowflake.dead_letters import letters_table
 from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.catalog import EventType, SchemaContract
 from tests.builders import CATALOG
+
+
+class Times(TypedDict):
+    timeout_s: float
+    query_timeout_s: float
 
 
 class SnowflakeStorage:
@@ -19,12 +24,11 @@ class SnowflakeStorage:
 
     def __init__(self, url: str, *, timeout_s: float = 10.0, query_timeout_s: float = 30.0) -> None:
         self.url = url
-        self._times = {"timeout_s": timeout_s, "query_timeout_s": query_timeout_s}
+        self._times: Times = {"timeout_s": timeout_s, "query_timeout_s": query_timeout_s}
         self._closers: list[Callable[[], None]] = []
-        if not migrate(url, [*Part], CATALOG, dry_run=False, **self._times):
+        if not migrate(url, [*Part], CATALOG, **self._times):
             self.execute(
-                *(f"DELETE FROM {table_of(one).name}" for one in CATALOG),
-                *(f"DELETE FROM {letters_of(one)}" for one in CATALOG),
+                *(f"DELETE FROM {name}" for one in CATALOG for name in (table_of(one).name, letters_table(one))),
                 *(f"DELETE FROM {name}" for name in ("FG_INCARNATIONS", "FG_ABSORBED")),
                 "DELETE FROM FG_POSITIONS WHERE TOPIC <> ''",
             )
@@ -42,7 +46,7 @@ class SnowflakeStorage:
         return sink
 
     def migrate(self, event_type: EventType) -> None:
-        migrate(self.url, [Part.WAREHOUSE], [event_type], dry_run=False, **self._times)
+        migrate(self.url, [Part.WAREHOUSE], [event_type], **self._times)
 
     def drop_column(self, table: str, column: str) -> None:
         self.execute(f'ALTER TABLE "{table.upper()}" DROP COLUMN "{column.upper()}"')

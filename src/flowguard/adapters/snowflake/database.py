@@ -22,11 +22,17 @@ TIMEOUT_S: Final = 10.0
 QUERY_TIMEOUT_S: Final = 60.0
 """How long a statement may take: a warehouse that sleeps is woken by the first one."""
 
+STAGE: Final = "FG_FILES"
+"""A temporary stage for files of documents."""
+STAGED: Final = "FG_STAGED"
+"""A temporary table with one column V, a document a row."""
+
 _IDLE_S: Final = 60.0
 """A connection that was not used for so long is asked whether it still is one."""
 _CLOSE_TIMEOUT_S: Final = 2.0
 
-logging.getLogger("snowflake.connector").setLevel(logging.WARNING)  # it would tell of every connection
+# It tells of every connection, and warns of clouds that it is not in. What goes wrong is raised.
+logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
 
 
 class Session:
@@ -73,14 +79,16 @@ class Database:
         self._closed = False
         self.connections = 0
         """How many were made."""
-        self.staged = False
-        """Whether this connection has its temporary table and stage."""
+        self._staged = False  # whether this connection has its temporary table and stage
         self.statements = 0
         """How many were sent, commits included."""
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self, *, staged: bool = False) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back when anything is raised inside.
+
+        `staged`: with STAGE and STAGED, which are made before it, because that would commit it. They are temporary:
+        they go when the session does, and need no right to create tables.
 
         Raises UnknownOutcomeError where the commit failed in a way that leaves open whether it took effect.
         """
@@ -88,6 +96,10 @@ class Database:
             session = Session(self._usable())
             try:
                 try:
+                    if staged and not self._staged:
+                        session.change(f"CREATE TEMPORARY TABLE IF NOT EXISTS {STAGED} (V VARIANT)")
+                        session.change(f"CREATE TEMPORARY STAGE IF NOT EXISTS {STAGE}")
+                        self._staged = True
                     yield session
                 except BaseException as error:
                     if _broken(error):
@@ -117,7 +129,7 @@ class Database:
                 self._drop()
         if self._connection is None:
             self._connection = self._connected()
-            self.staged = False
+            self._staged = False
             self.connections += 1
         return self._connection
 

@@ -18,7 +18,6 @@ from flowguard.domain.rows import Rows
 
 _encode: Final = msgspec.json.Encoder(decimal_format="string").encode
 _INTEGERS: Final = range(-(2**63), 2**63)
-_LARGEST: Final = Decimal(10) ** (38 - SCALE)
 _AT: Final = {column.name: at for at, column in enumerate(METADATA)}
 _INGESTION_ID, _SERVICE, _EVENT = _AT["ingestion_id"], _AT["producer_service"], _AT["event_id"]
 
@@ -102,9 +101,12 @@ def _decimal(value: Decimal | None) -> str | None:
     """In full: Snowflake would round it to what its column holds, and say nothing."""
     if value is None:
         return None
-    if not value.is_finite() or abs(value) >= _LARGEST or value != round(value, SCALE):
-        raise ValueError(f"{value} has more than {38 - SCALE} digits before or {SCALE} after the point")
-    return f"{value:f}"
+    # By its digits: arithmetic would round to the precision of the context.
+    if value.is_finite() and (not value or -SCALE <= value.adjusted() < 38 - SCALE):
+        text = f"{value:f}"
+        if len(text.partition(".")[2].rstrip("0")) <= SCALE:
+            return text
+    raise ValueError(f"{value} has more than {38 - SCALE} digits before or {SCALE} after the point")
 
 
 def _json(value: str | None) -> list[msgspec.Raw]:

@@ -125,8 +125,8 @@ _READ: Final[dict[Kind, Callable[[str], object]]] = {
     Kind.TIMESTAMP: datetime.fromisoformat,
 }
 _CAST: Final[dict[Kind, str]] = {
-    Kind.DECIMAL: f"::NUMBER(38, {SCALE})",
-    Kind.TIMESTAMP: "::TIMESTAMP_TZ",
+    Kind.DECIMAL: f"CAST(? AS NUMBER(38, {SCALE}))",
+    Kind.TIMESTAMP: "CAST(? AS TIMESTAMP_TZ)",
 }
 
 
@@ -147,5 +147,5 @@ def _condition(table: BronzeTable, where: Mapping[str, str]) -> tuple[str, list[
         # Bound as text where the connector would make a type of its own of it.
         values.append(str(value) if kinds[name] in _CAST else value)
         column = f"TO_JSON({quoted(name)})" if kinds[name] is Kind.JSON else quoted(name)
-        clauses.append(f"{column} = ?{_CAST.get(kinds[name], '')}")
+        clauses.append(f"{column} = {_CAST.get(kinds[name], '?')}")
     return " AND ".join(clauses), values

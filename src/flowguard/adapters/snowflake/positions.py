@@ -180,19 +180,13 @@ def _with_last(
 
 
 def _moves(moves: Sequence[Move]) -> str:
-    return _document(
-        [
-            (
-                one.claim.partition.topic,
-                one.claim.incarnation,
-                one.claim.partition.partition,
-                one.claim.epoch,
-                one.expected,
-                one.next_offset,
-            )
-            for one in moves
-        ]
-    )
+    return _document([_move(one) for one in moves])
+
+
+def _move(move: Move) -> tuple[object, ...]:
+    claim = move.claim
+    topic, partition = claim.partition
+    return topic, claim.incarnation, partition, claim.epoch, move.expected, move.next_offset
 
 
 def _document(value: Sequence[Any]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from flowguard.adapters.snowflake.contracts import contracts_on, table_was_changed
-from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Database, Session
+from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Database
 from flowguard.adapters.snowflake.documents import Piece, piece_of
-from flowguard.adapters.snowflake.feeding import is_large, prepare
+from flowguard.adapters.snowflake.feeding import is_large
 from flowguard.adapters.snowflake.merging import Absorbed, insert, merge, remember
 from flowguard.adapters.snowflake.positions import advance, claim, filled, move, stood, take_turn
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_of, table_without
@@ -101,8 +101,7 @@ class SnowflakeEventSink(EventSink):
         """What is at its position, and so is new. Raises _NotNewError, with nothing written, where that is not so."""
         report = WriteReport({one.table.event_type.name: Merged(len(one), 0) for one in pieces}, fitted.told)
         try:
-            with self._database.transaction() as session:
-                self._make_ready(session, large=large)
+            with self._database.transaction(staged=large) as session:
                 if not move(session, fitted.batch.moves):
                     raise _NotNewError
                 for piece in pieces:
@@ -120,8 +119,7 @@ class SnowflakeEventSink(EventSink):
         report = WriteReport(merged, fitted.told)
         before: WriteReport | None = None
         try:
-            with self._database.transaction() as session:
-                self._make_ready(session, large=large)
+            with self._database.transaction(staged=large) as session:
                 take_turn(session)
                 stand = stood(session, batch.moves)
                 before = self._written_before(batch.moves, stand)
@@ -143,10 +141,6 @@ class SnowflakeEventSink(EventSink):
             self._unsure = batch.moves, before or report
             raise
         return report
-
-    def _make_ready(self, session: Session, *, large: bool) -> None:
-        if large:
-            prepare(self._database, session)
 
     def _written_before(self, moves: tuple[Move, ...], stand: Sequence[int | None]) -> WriteReport | None:
         """What the write reported whose reply was lost, if these moves are its own, and have been made.

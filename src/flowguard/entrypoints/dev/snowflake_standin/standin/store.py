@@ -9,7 +9,6 @@ import duckdb
 from fakesnow import info_schema, macros
 from fakesnow.instance import FakeSnow
 
-from . import copying
 from .settings import Settings
 
 
@@ -17,7 +16,6 @@ class Store:
     """Made once a process: DuckDB lets one process open a file."""
 
     def __init__(self, settings: Settings) -> None:
-        copying.install()
         self._folder: Path = settings.data
         self._lock = threading.Lock()
         self._root = FakeSnow(db_path=self._folder).duck_conn
