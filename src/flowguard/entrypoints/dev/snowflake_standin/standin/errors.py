@@ -67,6 +67,8 @@ def as_snowflake() -> Iterator[None]:
             raise ConflictError(error.msg) from error
         if isinstance(error.__cause__, duckdb.ConversionException):
             raise _of_value(str(error.__cause__)) from error
+        if re.search(r"does not have a column with name|column .* not found", error.msg or "", re.IGNORECASE):
+            raise StatementError(904, "42000", f"invalid identifier: {error.msg}") from error
         raise StatementError(error.errno or 1003, error.sqlstate or "42000", error.msg or "") from error
     except (StatementError, ConflictError):
         raise
