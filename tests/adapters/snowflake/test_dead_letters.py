@@ -64,7 +64,7 @@ def test_each_event_type_has_a_table_of_its_own(storage: SnowflakeStorage) -> No
 
 def test_a_letter_of_an_unknown_topic_is_refused_with_the_way_to_mend_it(storage: SnowflakeStorage) -> None:
     queue = storage.dead_letters()
-    with pytest.raises(ConfigurationError, match=r"whose topic is raw\.other\.v1.*flowguard migrate"):
+    with pytest.raises(ConfigurationError, match=r"dead letters of raw\.other\.v1.*flowguard migrate"):
         queue.put([letter(1), letter(2, topic="raw.other.v1")], NOW)
     assert queue.page() == []
 
