@@ -72,7 +72,8 @@ class _Filling:
         number = f"(SUM(CASE WHEN INGESTION_ID IS NULL THEN 1 ELSE 0 END) OVER (ORDER BY {self._order()}"
         number += " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) + CAST(? AS NUMBER(38, 0)))"
         numbered = f"(SELECT *, {number} AS FG_NUMBER FROM {self.table} WHERE {self.fillable})"
-        own_id = f"COALESCE(INGESTION_ID, {literal(unknown_prefix(self.event_type.table))} || CAST(FG_NUMBER AS NUMBER(38, 0)))"
+        prefix = literal(unknown_prefix(self.event_type.table))
+        own_id = f"COALESCE(INGESTION_ID, {prefix} || CAST(FG_NUMBER AS NUMBER(38, 0)))"
         certain = {
             "EVENT_TYPE": literal(self.event_type.name),
             "SCHEMA_VERSION": str(FIRST_VERSION),

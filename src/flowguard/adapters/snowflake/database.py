@@ -32,6 +32,8 @@ _IDLE_S: Final = 60.0
 _CLOSE_TIMEOUT_S: Final = 2.0
 _ABANDONED_S: Final = 120.0
 """Snowflake gives up a transaction after five silent minutes; a COMMIT that comes later succeeds, of nothing."""
+_GOODBYE_S: Final = 4.0
+"""Longer than the connector takes for it. Python must not end in the midst of that: the process would crash."""
 
 # It tells of every connection, and warns of clouds that it is not in. What goes wrong is raised.
 logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
@@ -82,6 +84,7 @@ class Database:
         self._used_at = 0.0
         self._lock = threading.Lock()
         self._closed = False
+        self._goodbyes: list[threading.Thread] = []
         self.connections = 0
         """How many were made."""
         self._staged = False  # whether this connection has its temporary table and stage
@@ -118,11 +121,14 @@ class Database:
                 self._used_at = time.monotonic()
 
     def close(self) -> None:
-        """Let go of the connection; nobody waits for a server that hangs. Idempotent."""
+        """Let go of the connection; nobody waits long for a server that hangs. Idempotent."""
         self._closed = True
         if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._drop()
             self._lock.release()
+        deadline = time.monotonic() + _GOODBYE_S
+        for goodbye in self._goodbyes:
+            goodbye.join(max(0.0, deadline - time.monotonic()))
 
     def _usable(self) -> Any:  # noqa: ANN401  # the connector has no types
         if self._closed:
@@ -191,7 +197,9 @@ class Database:
         """Forget the connection. Saying goodbye to a server that hangs takes seconds: a thread of its own does it."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            threading.Thread(target=_quietly_closed, args=(connection,), daemon=True, name=next(_NAMES)).start()
+            goodbye = threading.Thread(target=_quietly_closed, args=(connection,), daemon=True, name=next(_NAMES))
+            goodbye.start()
+            self._goodbyes = [*(one for one in self._goodbyes if one.is_alive()), goodbye]
 
 
 _NAMES: Final = (f"snowflake-goodbye-{number}" for number in itertools.count())

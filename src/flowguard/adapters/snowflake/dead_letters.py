@@ -1,10 +1,14 @@
-"""Dead letters in tables: one shape for all event types, a table for each."""
+"""Dead letters in tables: one shape for all event types, a table for each.
+
+Snowflake keeps no UNIQUE, and a statement sees what was committed before it began, not before it got its lock. So who
+writes letters changes the one row of FG_DEAD_LETTER_TURN first, and so waits for those before.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +44,7 @@ _COLUMNS: Final = {
     "STATE": "VARCHAR NOT NULL",
     "MARKED_AT": "TIMESTAMP_TZ",
 }
+_TURN: Final = "UPDATE FG_DEAD_LETTER_TURN SET TURN = TURN + 1"
 _NAMES: Final = [quoted(name) for name in _COLUMNS]
 _PUT: Final = _NAMES[:15]
 _PLACE: Final = _NAMES[:4]
@@ -77,6 +82,11 @@ class SnowflakeDeadLetterQueue(DeadLetterQueue):
         self._database = Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
         self._tables = {one.topic: letters_table(one) for one in event_types}
 
+    @property
+    def statements(self) -> int:
+        """How many were sent to Snowflake: each is a round trip."""
+        return self._database.statements
+
     def put(self, letters: Sequence[DeadLetter], now: datetime) -> None:
         if not letters:
             return
@@ -86,7 +96,7 @@ class SnowflakeDeadLetterQueue(DeadLetterQueue):
             if topic not in self._tables:
                 raise ConfigurationError(
                     f"{self._database.where}: there is no table for the dead letters of {topic}: no event type of the"
-                    " catalog has this topic"
+                    " catalog has this topic; add one, and run `flowguard migrate`"
                 )
             some = by_table.setdefault(self._tables[topic], {})
             _, times = some.get(letter.ingestion_id, (letter, 0))
@@ -96,8 +106,8 @@ class SnowflakeDeadLetterQueue(DeadLetterQueue):
             for table, some in by_table.items()
         }
         large = any(map(is_large, documents.values()))
-        # A MERGE keeps the table until its transaction ends: of two that put the same, the second finds the first's.
         with self._database.transaction(staged=large) as session:
+            session.change(_TURN)
             for table, some_documents in sorted(documents.items()):
                 with fed(session, some_documents) as feed:
                     session.change(_merge(table, feed.source), *feed.binds)
@@ -206,4 +216,5 @@ def _loaded(row: Sequence[Any]) -> StoredDeadLetter:
         int(timestamp_ms),
         event_id,
     )
-    return StoredDeadLetter(letter, int(attempts), first_seen, last_seen, State(state))
+    first, last = first_seen.astimezone(UTC), last_seen.astimezone(UTC)  # the offset of who put it is kept with them
+    return StoredDeadLetter(letter, int(attempts), first, last, State(state))

@@ -31,13 +31,10 @@ _BOOKKEEPING: Final = (
 
 
 class Part(StrEnum):
-    """What a schema can hold. Where there is a folder of that name in sql/snowflake, its migrations come first."""
+    """What a schema can hold; for each there is a folder in sql/snowflake, whose migrations come first."""
 
     WAREHOUSE = "warehouse"
     DEAD_LETTERS = "dead_letters"
-
-
-_WITH_SCRIPTS: Final = (Part.WAREHOUSE,)
 
 
 def migrate(
@@ -100,7 +97,7 @@ def _steps(session: Session, parts: Collection[Part], event_types: list[EventTyp
     if columns_in(session, "FG_MIGRATIONS"):
         for part, number, checksum in session.rows("SELECT PART, NUMBER, CHECKSUM FROM FG_MIGRATIONS"):
             done.setdefault(part, {})[number] = checksum
-    for one in (one for one in _WITH_SCRIPTS if one in parts):
+    for one in (one for one in Part if one in parts):
         yield from pending(migrations_of(one), done.get(one, {}))
     for event_type in event_types:
         if Part.WAREHOUSE in parts:
