@@ -7,9 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from flowguard.entrypoints.dev.kafka import KafkaCluster
-from tests.e2e.pipeline import Pipeline
+from tests.e2e.pipeline import Pipeline, wait_until
 from tests.faults.brokers import CLICKS, Brokers
 from tests.servers.snowflake import connected
 
@@ -28,6 +29,8 @@ def test_five_clicks_are_read_again_and_none_lands_twice(
     )
     urls = {"log_url": kafka_cluster3.url, "sink_url": snowflake_url, "dead_letter_url": snowflake_url}
     with Pipeline(tmp_path, group=tmp_path.name, **urls) as pipeline:
+        planned = pipeline.run("migrate", "--dry-run")
+        assert 'CREATE TABLE "CLICKS"' in planned.stdout, planned.stderr
         migrated = pipeline.run("migrate")
         assert migrated.returncode == 0, migrated.stderr
         pipeline.start()
@@ -36,7 +39,7 @@ def test_five_clicks_are_read_again_and_none_lands_twice(
         pipeline.wait_landed()
         before = _rows(snowflake_url)
         assert len(before) == 242
-        (partition,) = {ingestion_id.split("-")[1] for ingestion_id, _ in before}
+        (partition,) = {str(ingestion_id).split("-")[1] for ingestion_id, _ in before}
         place = f"{CLICKS}-{partition}"
         assert {ingestion_id for ingestion_id, _ in before} == {f"{place}-{offset}" for offset in range(242)}
 
@@ -48,6 +51,17 @@ def test_five_clicks_are_read_again_and_none_lands_twice(
         ]
         assert _rows(snowflake_url) == before
         assert pipeline.command("status")["streams"]["clicks"]["landed"] == 242
+        assert pipeline.command("check")["ok"]
+
+        # What is no event becomes a dead letter, and can be given up.
+        poison = Producer({"bootstrap.servers": kafka_cluster3.bootstrap, "acks": "all"})
+        poison.produce(CLICKS, b"no event", b"s", int(partition))
+        assert poison.flush(10) == 0
+        wait_until(lambda: pipeline.command("dlq", "list") != [], "there is a dead letter")
+        assert pipeline.run("dlq", "discard", f"{place}-242").returncode == 0
+        assert _found(
+            snowflake_url, 'SELECT "OFFSET", REASON, STATE, BASE64_DECODE_STRING(VALUE_BASE64) FROM CLICKS_DLQ'
+        ) == [(242, "malformed", "discarded", "no event")]
 
         assert pipeline.command("traffic", "--events", "50", "--url", pipeline.url)["accepted"] == 50
         pipeline.wait_landed()
@@ -55,10 +69,15 @@ def test_five_clicks_are_read_again_and_none_lands_twice(
         assert audited["ok"]
         assert {stream["duplicates"] for stream in audited["streams"].values()} == {0}
         assert sum(stream["landed"] for stream in audited["streams"].values()) == 292
+        assert audited["streams"]["clicks"]["dead_lettered"] == 1
         assert pipeline.stop() == 0
 
 
-def _rows(url: str) -> list[tuple[str, str]]:
+def _rows(url: str) -> list[tuple[object, ...]]:
+    return _found(url, "SELECT INGESTION_ID, USER_ID FROM CLICKS ORDER BY INGESTION_ID")
+
+
+def _found(url: str, query: str) -> list[tuple[object, ...]]:
     with closing(connected(url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT INGESTION_ID, USER_ID FROM CLICKS ORDER BY INGESTION_ID")
-        return list(cursor.fetchall())
+        cursor.execute(query)
+        return [tuple(row) for row in cursor.fetchall()]

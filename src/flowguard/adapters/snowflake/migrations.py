@@ -54,10 +54,10 @@ def migrate(
     """
     with closing(Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)) as database:
         with database.transaction() as session:
-            if not dry_run:
-                session.change(_BOOKKEEPING)
             steps = list(_steps(session, parts, list(event_types)))
-        if not dry_run:
+        if steps and not dry_run:  # whoever may make no tables may find that all are there
+            with database.transaction() as session:
+                session.change(_BOOKKEEPING)
             for step in steps:
                 with database.transaction() as session:
                     for statement in step.statements:
