@@ -20,7 +20,7 @@ STAMP_RUNTIME := $(VENV)/.stamp-runtime
 STAMP_DEV := $(VENV)/.stamp-dev
 STAMP_PROJECT := $(VENV)/.stamp-project
 
-.PHONY: help up kafka postgres test check format bench lock install install-dev clean
+.PHONY: help up kafka postgres snowflake test check format bench lock install install-dev clean
 
 help: ## list these commands
 	@echo "FlowGuard:"
@@ -35,6 +35,9 @@ kafka: install ## a real Apache Kafka on this machine, for FLOWGUARD_LOG_URL (st
 
 postgres: install ## a real PostgreSQL on this machine, for FLOWGUARD_SINK_URL (stop it: .venv/bin/flowguard dev postgres down)
 	@$(BIN)/flowguard dev postgres up $(ARGS)
+
+snowflake: install ## a local stand-in for Snowflake, for FLOWGUARD_SINK_URL (stop it: .venv/bin/flowguard dev snowflake down)
+	@$(BIN)/flowguard dev snowflake up $(ARGS)
 
 test: install-dev ## install what tests need, then run every test whose server is there or can be started (Kafka: Java 17)
 	@$(BIN)/python -m pytest $(ARGS)
@@ -90,16 +93,19 @@ $(STAMP_PROJECT): pyproject.toml | $(STAMP_VENV)
 # --- The lock ------------------------------------------------------------------------------------------------
 
 UV ?= $(VENV)/lock/bin/uv
-COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_ARGS)
+# What the stand-in for Snowflake runs on: an environment of its own.
+STAND_IN := src/flowguard/entrypoints/dev/snowflake_standin/requirements
 
 $(VENV)/lock/bin/uv: | $(STAMP_VENV)
 	@$(BIN)/python -m venv $(VENV)/lock
 	@$(VENV)/lock/bin/python -m pip --quiet install uv==$(UV_VERSION)
 
-lock: $(UV) ## resolve requirements/*.txt again (newer versions: LOCK_ARGS=--upgrade)
-	@$(COMPILE) --extra kafka --extra postgres --group build --output-file requirements/runtime.txt
-	@$(COMPILE) --extra kafka --extra postgres --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+lock: $(UV) ## resolve the requirements again (newer versions: LOCK_ARGS=--upgrade)
+	@$(COMPILE) pyproject.toml --extra kafka --extra postgres --extra snowflake --group build --output-file requirements/runtime.txt
+	@$(COMPILE) pyproject.toml --extra kafka --extra postgres --extra snowflake --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	@$(COMPILE) $(STAND_IN).in --output-file $(STAND_IN).txt
 
 clean: ## remove the environment, caches and builds (your data in flowguard-data stays)
 	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("tests.contracts")
 
 # Real servers for tests, started when first asked for.
-pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres"]
+pytest_plugins = ["tests.servers.kafka", "tests.servers.postgres", "tests.servers.snowflake"]
 
 IN_CI = os.environ.get("CI") == "true"
 

@@ -10,14 +10,17 @@ from pathlib import Path
 
 from flowguard.entrypoints.dev.kafka import KafkaCluster
 from flowguard.entrypoints.dev.postgres import PostgresServer
+from flowguard.entrypoints.dev.snowflake import SnowflakeServer
 
-_KINDS: dict[str, type[KafkaCluster | PostgresServer]] = {
-    kind.__name__: kind for kind in (KafkaCluster, PostgresServer)
+_KINDS: dict[str, type[KafkaCluster | PostgresServer | SnowflakeServer]] = {
+    kind.__name__: kind for kind in (KafkaCluster, PostgresServer, SnowflakeServer)
 }
 
 
 @contextmanager
-def ending_with_this_process(kind: type[KafkaCluster | PostgresServer], folder: Path) -> Iterator[None]:
+def ending_with_this_process(
+    kind: type[KafkaCluster | PostgresServer | SnowflakeServer], folder: Path
+) -> Iterator[None]:
     """Stop the server of this folder on leaving, and also when this process is killed meanwhile."""
     # Its standard input ends when this process closes it, or is no more.
     guard = subprocess.Popen(  # noqa: S603  # this very module

@@ -30,3 +30,12 @@ class PostgresUnavailableError(_UnavailableError):
     alternatives = (
         f"or use a server of your own (FLOWGUARD_SINK_URL=postgresql://USER@HOST:PORT/DATABASE), {_CONTAINERS}"
     )
+
+
+class SnowflakeUnavailableError(_UnavailableError):
+    """The stand-in for Snowflake cannot run here."""
+
+    alternatives = (
+        "or use an account of your own (FLOWGUARD_SINK_URL=snowflake://USER@ACCOUNT/DATABASE/SCHEMA?warehouse=WH,"
+        " in tests FLOWGUARD_TEST_SNOWFLAKE_URL)"
+    )
