@@ -108,5 +108,3 @@ def test_rows_that_are_there_already(counted: Counted, number: int) -> None:
     again = rows(CLICKS, range(1, 1 + 2 * number))
     assert counted.write(again) == FOUND_OUT + KNOWN + SOME_NEW
     assert counted.report == {"clicks": Merged(number, number)}
-
-

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_S = 0.02
+_THREADS = 16
+"""How many a process has: the place in /proc/PID/stat, counted behind its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,9 @@ def _runs(pid: int) -> bool:
         stat = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
     except OSError:
         return bool(_command_line(pid))
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+    state, *rest = stat.rpartition(")")[2].split()
+    # The first thread may be dead while others still are on their way, and keep the port.
+    return state not in {"Z", "X"} or int(rest[_THREADS]) > 1
 
 
 def _children(pid: int) -> list[int]:

@@ -123,7 +123,7 @@ class Server:
         self._faults.asked(session.id, "renew", "")
         if (refused := self._fault("renew", "", request)) is not None:
             return refused
-        return _success({"sessionToken": session.token, "masterToken": session.master_token})
+        return _success({"sessionToken": session.token, "masterToken": session.master_token, "sessionId": session.id})
 
     async def session(self, request: Request) -> Response:
         """A heartbeat, or the end."""
