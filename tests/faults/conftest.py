@@ -14,7 +14,7 @@ from tests.faults.brokers import Brokers
 from tests.faults.services import Deployment
 from tests.faults.warehouses import PostgresWarehouse, SnowflakeWarehouse
 from tests.servers.postgres import QUICK, Postgres, running_postgres
-from tests.servers.snowflake import Faults, Snowflake, running_snowflake
+from tests.servers.snowflake import WITH_FAULTS, Faults, Snowflake, running_snowflake
 
 AT_ONCE = {"batch__max_age_s": "0.02"}
 """Batches are written as soon as they can be, so that a write is under way most of the time."""
@@ -26,6 +26,8 @@ ON_POSTGRES = AT_ONCE | {
 }
 
 ON_SNOWFLAKE = ON_POSTGRES | {"snowflake_query_timeout_s": "5"}
+ABANDONED_SOON = {"abandoned_s": "6"}
+"""Snowflake itself takes five minutes to give up the transaction of somebody who died, while others wait for its lock."""
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def pipeline(tmp_path: Path, warehouse: PostgresWarehouse) -> Iterator[Deploymen
 @pytest.fixture(scope="session")
 def mortal_snowflake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SnowflakeServer]:
     """Whatever a test did to it, `snow` sets it right again."""
-    with running_snowflake(tmp_path_factory.mktemp("mortal-snowflake")) as server:
+    with running_snowflake(tmp_path_factory.mktemp("mortal-snowflake"), WITH_FAULTS | ABANDONED_SOON) as server:
         yield server
 
 
@@ -78,8 +80,10 @@ def snow(mortal_snowflake: SnowflakeServer) -> Iterator[SnowflakeWarehouse]:
     mortal_snowflake.start()
     schemas = Snowflake(mortal_snowflake.url)
     yield SnowflakeWarehouse(schemas.fresh_schema())
+    mortal_snowflake.resume_all()
+    if mortal_snowflake.pid is not None:  # while it refuses logins it is not ready
+        Faults(mortal_snowflake).lift()
     mortal_snowflake.start()
-    Faults(mortal_snowflake).lift()
     schemas.drop_all()
 
 
