@@ -89,6 +89,13 @@ class Settings(BaseSettings):
         10.0, description="seconds of silence after which a database server is given up, and tried again"
     )
 
+    snowflake_query_timeout_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        60.0, description="seconds that one statement may take in Snowflake; waking its warehouse counts"
+    )
+    snowflake_event_id_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        7.0, description="days that an event which its producer sends again is recognized in Snowflake"
+    )
+
     schema_contract: SchemaContract = Field(
         SchemaContract.EVOLVE, description="what becomes of rows whose table lacks a column; event types may differ"
     )

@@ -34,6 +34,7 @@ from flowguard.ports.publisher import NewRecord
 from tests.adapters.agreement import Side
 from tests.adapters.memory.storage import MemoryDeadLetterStorage, MemoryLogStorage, MemorySinkStorage
 from tests.adapters.postgres.storage import PostgresStorage
+from tests.adapters.snowflake.storage import SnowflakeStorage
 from tests.adapters.sqlite.storage import SqliteDeadLetterStorage, SqliteLogStorage, SqliteSinkStorage
 from tests.builders import CATALOG, CLICKS, MEASUREMENTS, event, letter, rows_of, run
 
@@ -242,14 +243,14 @@ class Agreement(RuleBasedStateMachine):
             assert not what.endswith("doubled") or not told
 
 
-def agree(make: Callable[[ExitStack], Side], *, examples: int) -> None:
+def agree(make: Callable[[ExitStack], Side], *, examples: int, steps: int = 30) -> None:
     """Drive memory and what `make` makes."""
 
     class Agreeing(Agreement):
         def __init__(self) -> None:
             super().__init__(make)
 
-    run_state_machine_as_test(Agreeing, settings=settings(max_examples=examples, stateful_step_count=30))
+    run_state_machine_as_test(Agreeing, settings=settings(max_examples=examples, stateful_step_count=steps))
 
 
 def test_memory_and_sqlite_agree() -> None:
@@ -274,3 +275,16 @@ def test_memory_and_postgres_agree(postgres_url: str) -> None:
         return Side(MemoryLogStorage(), storage, storage, TOPICS)
 
     agree(make, examples=max(10, settings().max_examples // 10))  # a server takes longer to tell all
+
+
+@pytest.mark.snowflake
+@pytest.mark.slow
+def test_memory_and_snowflake_agree(snowflake_url: str) -> None:
+    """As PostgreSQL. Few and short: telling all takes a hundred requests after each step."""
+
+    def make(closing: ExitStack) -> Side:
+        storage = SnowflakeStorage(snowflake_url)
+        closing.callback(storage.close)
+        return Side(MemoryLogStorage(), storage, storage, TOPICS)
+
+    agree(make, examples=max(4, settings().max_examples // 50), steps=15)

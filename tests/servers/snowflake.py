@@ -31,6 +31,9 @@ from flowguard.entrypoints.dev.snowflake import SnowflakeServer
 from flowguard.entrypoints.dev.snowflake_environment import find_python
 from flowguard.entrypoints.dev.unavailable import SnowflakeUnavailableError
 
+Connection = snowflake.connector.SnowflakeConnection
+"""The real connector's."""
+
 RUNNING = "FLOWGUARD_TEST_SNOWFLAKE_URL"
 
 WITH_FAULTS = {"faults": "1"}
@@ -40,7 +43,7 @@ _WAIT_S = 30.0
 _POLL_S = 0.01
 
 
-def connected(url: str, **options: object) -> snowflake.connector.SnowflakeConnection:
+def connected(url: str, **options: object) -> Connection:
     """A connection of the real connector, with qmark binds; `options` are the connector's own."""
     parts = urlsplit(url)
     database, schema = parts.path.removeprefix("/").split("/")

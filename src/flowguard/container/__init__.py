@@ -21,7 +21,7 @@ from flowguard.application.catalogs import load_catalog
 from flowguard.application.observe import Observer
 from flowguard.application.relay import DeadLetterReplay
 from flowguard.application.replay import Replayer, ReplayPorts
-from flowguard.container import kafka, memory, postgres, sqlite, use_cases
+from flowguard.container import kafka, memory, postgres, snowflake, sqlite, use_cases
 from flowguard.container.choosing import closed_by, is_embedded, order_scheme, scheme_in_force, topics_of
 from flowguard.domain.catalog import Catalog
 from flowguard.settings import Settings
@@ -114,6 +114,7 @@ class Container(containers.DeclarativeContainer):
             memory=providers.Factory(memory.sink, memory_warehouse),
             sqlite=providers.Factory(sqlite.sink, _sink_url, settings, catalog),
             postgresql=providers.Factory(postgres.sink, _sink_url, settings, catalog),
+            snowflake=providers.Factory(snowflake.sink, _sink_url, settings, catalog),
         ),
     )
     ledger: providers.Provider[Ledger] = providers.Selector(
@@ -121,12 +122,14 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Factory(memory.ledger, memory_warehouse),
         sqlite=providers.Factory(sqlite.ledger, closing, _sink_url),
         postgresql=providers.Factory(postgres.ledger, closing, _sink_url, settings),
+        snowflake=providers.Factory(snowflake.ledger, closing, _sink_url, settings),
     )
     backfill: providers.Provider[Backfill | None] = providers.Selector(
         _sink_scheme,
         memory=providers.Object(None),
         sqlite=providers.Object(None),
         postgresql=providers.Factory(postgres.backfill, closing, _sink_url, settings),
+        snowflake=providers.Object(None),
     )
     """None where each row has had its metadata from the start: FlowGuard alone makes such tables."""
     dead_letters: providers.Provider[DeadLetterQueue] = providers.Factory(
@@ -137,6 +140,7 @@ class Container(containers.DeclarativeContainer):
             memory=memory_dead_letters,
             sqlite=providers.Factory(sqlite.dead_letters, _dead_letter_url),
             postgresql=providers.Factory(postgres.dead_letters, _dead_letter_url, settings),
+            snowflake=providers.Factory(snowflake.dead_letters, _dead_letter_url, settings, catalog),
             kafka=providers.Factory(kafka.dead_letters, _dead_letter_url, settings, catalog),
         ),
     )

@@ -13,15 +13,14 @@ from flowguard.settings import scheme_of
 EMBEDDED = ("sqlite", "memory")
 _LOGS = ("log_url", "dead_letter_url")
 _SINKS = ("sink_url", "dead_letter_url")
-_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS}
+_TAKEN = {"kafka": _LOGS, "postgresql": _SINKS, "snowflake": _SINKS}
 """Schemes beside the embedded ones, and the settings that take them."""
-_LATER = {"snowflake": _SINKS}
-"""Schemes of later releases, and the settings that will take them."""
 _KNOWN = {
     "sqlite": "sqlite:///folder/file.db",
     "memory": "memory://",
     "kafka": "kafka://host:9092",
     "postgresql": "postgresql://user@host:5432/database",
+    "snowflake": "snowflake://user@account/database/schema",
 }
 _ORDERS = ("memory", "postgresql")
 """Where orders can live: in what has transactions that others can take part in."""
@@ -40,8 +39,6 @@ def scheme_in_force(url: str, setting: str) -> str:
     if scheme in EMBEDDED or setting in _TAKEN.get(scheme, ()):
         return scheme
     known = " or ".join(text for name, text in _KNOWN.items() if name in EMBEDDED or setting in _TAKEN[name])
-    if setting in _LATER.get(scheme, ()):
-        raise ConfigurationError(f"{setting}: {scheme}:// comes with a later release of FlowGuard; use {known}")
     raise ConfigurationError(f"{setting}: nothing here speaks {scheme or url!r}://; use {known}")
 
 

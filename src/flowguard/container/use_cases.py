@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowguard.container import kafka, postgres, sqlite
+from flowguard.container import kafka, postgres, snowflake, sqlite
 from flowguard.domain.catalog import Catalog
 from flowguard.domain.errors import ConfigurationError, FlowGuardError
 from flowguard.settings import Settings
@@ -45,6 +45,7 @@ def migrate(settings: Settings, catalog: Catalog, *, dry_run: bool = False, orde
     return [
         *sqlite.migrate_files(settings, catalog, dry_run=dry_run),
         *postgres.migrate_databases(settings, catalog, dry_run=dry_run, orders=orders),
+        *snowflake.migrate_schemas(settings, catalog, dry_run=dry_run),
         *kafka.make_dead_letter_topics(settings, catalog, dry_run=dry_run),
     ]
 

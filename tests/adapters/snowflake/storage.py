@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
-from flowguard.adapters.snowflake import Part, SnowflakeEventSink, SnowflakeLedger, migrate
+from flowguard.adapters.snowflake import Part, SnowflakeDeadLetterQueue, SnowflakeEventSink, SnowflakeLedger, migrate
 from flowguard.adapters.snowflake.database import Database
+from flowguard.adapters.snowflake.letter_tables import letters_of
 from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.catalog import EventType, SchemaContract
 from tests.builders import CATALOG
@@ -20,9 +21,10 @@ class SnowflakeStorage:
         self.url = url
         self._times = {"timeout_s": timeout_s, "query_timeout_s": query_timeout_s}
         self._closers: list[Callable[[], None]] = []
-        if not migrate(url, [*Part], CATALOG, **self._times):
+        if not migrate(url, [*Part], CATALOG, dry_run=False, **self._times):
             self.execute(
                 *(f"DELETE FROM {table_of(one).name}" for one in CATALOG),
+                *(f"DELETE FROM {letters_of(one)}" for one in CATALOG),
                 *(f"DELETE FROM {name}" for name in ("FG_INCARNATIONS", "FG_ABSORBED")),
                 "DELETE FROM FG_POSITIONS WHERE TOPIC <> ''",
             )
@@ -40,7 +42,7 @@ class SnowflakeStorage:
         return sink
 
     def migrate(self, event_type: EventType) -> None:
-        migrate(self.url, [Part.WAREHOUSE], [event_type], **self._times)
+        migrate(self.url, [Part.WAREHOUSE], [event_type], dry_run=False, **self._times)
 
     def drop_column(self, table: str, column: str) -> None:
         self.execute(f'ALTER TABLE "{table.upper()}" DROP COLUMN "{column.upper()}"')
@@ -49,6 +51,11 @@ class SnowflakeStorage:
         ledger = SnowflakeLedger(self.url, **self._times)
         self._closers.append(ledger.close)
         return ledger
+
+    def dead_letters(self) -> SnowflakeDeadLetterQueue:
+        queue = SnowflakeDeadLetterQueue(self.url, CATALOG, **self._times)
+        self._closers.append(queue.close)
+        return queue
 
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """What befalls a schema, done behind the backs of its adapters; what the last statement found."""

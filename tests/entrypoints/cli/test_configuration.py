@@ -50,14 +50,20 @@ def test_flags_win_over_environment_over_file_over_defaults(
         ({}, "port = [", ["flowguard.toml is no TOML"]),
         ({}, "prot = 8000", ["prot from flowguard.toml", "not permitted"]),
         ({}, "[batch]\nmax_age = 1", ["batch.max_age from flowguard.toml"]),
-        ({"FLOWGUARD_SINK_URL": "snowflake://user@account/shop"}, "", ["sink_url", "snowflake://", "later release"]),
+        (
+            {"FLOWGUARD_SINK_URL": "snowflake://user@account/shop"},
+            "",
+            ["names no Snowflake schema", "private_key_file"],
+        ),
         (
             {"FLOWGUARD_SINK_URL": "postgresql://localhost"},
             "",
             ["names no PostgreSQL database", "postgresql://user@host"],
         ),
         ({"FLOWGUARD_LOG_URL": "postgresql://localhost/shop"}, "", ["log_url", "nothing here speaks 'postgresql'"]),
-        ({"FLOWGUARD_SINK_URL": "snowflake://account"}, "", ["sink_url", "snowflake://", "later release"]),
+        ({"FLOWGUARD_SINK_URL": "snowflake://u@account/db/schema"}, "", ["how to prove it", "private_key_file"]),
+        ({"FLOWGUARD_LOG_URL": "snowflake://u@account/db/schema"}, "", ["log_url", "nothing here speaks 'snowflake'"]),
+        ({"FLOWGUARD_SNOWFLAKE_QUERY_TIMEOUT_S": "0"}, "", ["FLOWGUARD_SNOWFLAKE_QUERY_TIMEOUT_S", "greater than"]),
         ({"FLOWGUARD_SINK_URL": "kafka://localhost"}, "", ["sink_url", "nothing here speaks 'kafka'"]),
         ({"FLOWGUARD_DEAD_LETTER_URL": "redis://x"}, "", ["dead_letter_url", "'redis'"]),
         ({"FLOWGUARD_LOG_URL": "sqlite://log.db"}, "", ["sqlite:///folder/file.db"]),
@@ -132,6 +138,10 @@ def test_a_catalog_that_cannot_be_had_is_one_line(
     [
         ("postgresql://user:hunter2@db/x", "postgresql://user:***@db/x"),
         ("snowflake://u:p%40ss@acc/db?warehouse=w&token=abc", "snowflake://u:***@acc/db?warehouse=w&token=***"),
+        (
+            "snowflake://u@acc/db/s?private_key_file_pwd=abc&role=R",
+            "snowflake://u@acc/db/s?private_key_file_pwd=***&role=R",
+        ),
         ("kafka://host?sasl_password=x&group=g", "kafka://host?sasl_password=***&group=g"),
         ("sqlite:////var/lib/x.db", "sqlite:////var/lib/x.db"),
         ("memory://", "memory://"),

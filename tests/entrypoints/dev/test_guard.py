@@ -20,9 +20,11 @@ from flowguard.entrypoints.dev.daemon import Daemon
 from flowguard.entrypoints.dev.guard import ending_with_this_process
 from flowguard.entrypoints.dev.kafka import KafkaCluster
 from flowguard.entrypoints.dev.postgres import PostgresServer
+from flowguard.entrypoints.dev.snowflake import SnowflakeServer
 
 kind, folder, home, mark, ends = sys.argv[1:]
-with ending_with_this_process({"kafka": KafkaCluster, "postgres": PostgresServer}[kind], Path(folder)):
+kinds = {"kafka": KafkaCluster, "postgres": PostgresServer, "snowflake": SnowflakeServer}
+with ending_with_this_process(kinds[kind], Path(folder)):
     daemon = Daemon(Path(home), mark)
     daemon.start([sys.executable, "-c", "import time; time.sleep(600)", mark])
     print(daemon.pid, flush=True)
@@ -32,7 +34,7 @@ with ending_with_this_process({"kafka": KafkaCluster, "postgres": PostgresServer
 
 
 @pytest.mark.parametrize(("ends", "code"), [("by itself", 0), ("killed", -9)])
-@pytest.mark.parametrize("kind", ["kafka", "postgres"])
+@pytest.mark.parametrize("kind", ["kafka", "postgres", "snowflake"])
 def test_a_server_ends_with_the_program_that_guards_it(tmp_path: Path, kind: str, ends: str, code: int) -> None:
     home, mark = tmp_path, f"flowguard.folder={tmp_path}/"
     if kind == "kafka":
@@ -40,6 +42,8 @@ def test_a_server_ends_with_the_program_that_guards_it(tmp_path: Path, kind: str
         home = tmp_path / "node-1"
         home.mkdir()
         mark = str(home / "server.properties")
+    elif kind == "snowflake":
+        mark = f"{tmp_path}/data/"
     command = [sys.executable, "-c", PROGRAM, kind, str(tmp_path), str(home), mark, ends]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     assert done.returncode == code

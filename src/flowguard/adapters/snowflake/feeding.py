@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowguard.adapters.snowflake.database import Session
+from flowguard.adapters.snowflake.database import Database, Session
 from flowguard.adapters.snowflake.documents import array_of
 
 MOST_BYTES: Final = 900_000
@@ -34,13 +34,16 @@ def is_large(documents: Sequence[bytes]) -> bool:
     return sum(map(len, documents)) + len(documents) > MOST_BYTES
 
 
-def prepare(session: Session) -> None:
-    """Make what the way by a file needs; before the transaction, because this would commit it.
+def prepare(database: Database, session: Session) -> None:
+    """Make what the way by a file needs, once a connection; before the transaction, because this would commit it.
 
     Both are temporary: they go when the session does, and need no right to create tables.
     """
+    if database.staged:
+        return
     session.change(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_TABLE} (V VARIANT)")
     session.change(f"CREATE TEMPORARY STAGE IF NOT EXISTS {_STAGE}")
+    database.staged = True
 
 
 @contextmanager

@@ -23,7 +23,9 @@ _INCOMPLETE: Final = " OR ".join(f"{quoted(column.name)} IS NULL" for column in 
 class SnowflakeLedger(Ledger):
     """Reads one schema, beside whoever writes it."""
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, query_timeout_s: float = 10 * QUERY_TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = TIMEOUT_S, query_timeout_s: float = 10 * QUERY_TIMEOUT_S
+    ) -> None:
         self._database = Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
 
     def positions(self) -> Sequence[SinkPosition]:

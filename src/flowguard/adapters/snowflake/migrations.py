@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import flowguard
 from flowguard.adapters.snowflake.contracts import columns_in
 from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Database, Session
+from flowguard.adapters.snowflake.letter_tables import definition, letters_name
 from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.catalog import EventType
 from flowguard.domain.migrations import Migration, numbered, pending
@@ -30,13 +31,10 @@ _BOOKKEEPING: Final = (
 
 
 class Part(StrEnum):
-    """What a schema can hold. Where there is a folder of that name in sql/snowflake, its migrations come first."""
+    """What a schema can hold; for each there is a folder in sql/snowflake, whose migrations come first."""
 
     WAREHOUSE = "warehouse"
     DEAD_LETTERS = "dead_letters"
-
-
-_WITH_SCRIPTS: Final = (Part.WAREHOUSE,)
 
 
 def migrate(
@@ -99,7 +97,7 @@ def _steps(session: Session, parts: Collection[Part], event_types: list[EventTyp
     if columns_in(session, "FG_MIGRATIONS"):
         for part, number, checksum in session.rows("SELECT PART, NUMBER, CHECKSUM FROM FG_MIGRATIONS"):
             done.setdefault(part, {})[number] = checksum
-    for one in (one for one in _WITH_SCRIPTS if one in parts):
+    for one in (one for one in Part if one in parts):
         yield from pending(migrations_of(one), done.get(one, {}))
     for event_type in event_types:
         if Part.WAREHOUSE in parts:
@@ -109,3 +107,5 @@ def _steps(session: Session, parts: Collection[Part], event_types: list[EventTyp
                 name = f"table {event_type.table}"
                 what = "add columns" if found else "create"
                 yield Migration(name, max(done.get(name, {0: ""})) + 1, what, tuple(statements))
+        if Part.DEAD_LETTERS in parts and not columns_in(session, letters_name(event_type)):
+            yield Migration(f"table {letters_name(event_type)}", 1, "create", (definition(event_type),))

@@ -71,9 +71,7 @@ def take_turn(session: Session) -> None:
     session.change("UPDATE FG_POSITIONS SET EPOCH = EPOCH + 1 WHERE TOPIC = ?", TURN)
 
 
-def claim(
-    session: Session, owner: str, assignments: Sequence[Assignment], tables: Mapping[str, str]
-) -> list[Claim]:
+def claim(session: Session, owner: str, assignments: Sequence[Assignment], tables: Mapping[str, str]) -> list[Claim]:
     """Raise the epoch of each, in the caller's transaction; the claims are in the order of the assignments.
 
     `tables`: the names of the bronze tables, by topic. What a replay, or somebody before FlowGuard, put into one ahead
@@ -184,10 +182,16 @@ def _with_last(
 def _moves(moves: Sequence[Move]) -> str:
     return _document(
         [
-            (one.claim.partition.topic, one.claim.incarnation, one.claim.partition.partition,
-             one.claim.epoch, one.expected, one.next_offset)
+            (
+                one.claim.partition.topic,
+                one.claim.incarnation,
+                one.claim.partition.partition,
+                one.claim.epoch,
+                one.expected,
+                one.next_offset,
+            )
             for one in moves
-        ]  # fmt: skip
+        ]
     )
 
 

@@ -145,9 +145,8 @@ class SnowflakeEventSink(EventSink):
         return report
 
     def _make_ready(self, session: Session, *, large: bool) -> None:
-        if large and not self._database.staged:
-            prepare(session)
-            self._database.staged = True
+        if large:
+            prepare(self._database, session)
 
     def _written_before(self, moves: tuple[Move, ...], stand: Sequence[int | None]) -> WriteReport | None:
         """What the write reported whose reply was lost, if these moves are its own, and have been made.

@@ -52,7 +52,9 @@ def url_of(text: str) -> SnowflakeUrl:
         raise ConfigurationError(f"the text names no Snowflake schema: {_FORM}") from error
     path = [part for part in (url.database or "").split("/") if part]
     if url.drivername != "snowflake" or not url.host or not url.username or len(path) != 2:  # noqa: PLR2004
-        raise ConfigurationError(f"snowflake://{url.host or ''}/{url.database or ''} names no Snowflake schema: {_FORM}")
+        raise ConfigurationError(
+            f"snowflake://{url.host or ''}/{url.database or ''} names no Snowflake schema: {_FORM}"
+        )
     database, schema = path
     given = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
     if unknown := sorted(given.keys() - set(_PARAMETERS)):

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_S = 0.02
-_THREADS = 16
-"""How many a process has: the place in /proc/PID/stat, counted behind its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,8 @@ class Daemon:
 
     def ended(self, deadline: float) -> bool:
         """Wait until it is gone, or time.monotonic() reaches the deadline."""
-        while self.pid is not None:
+        pid = self.pid
+        while pid is not None and (self.pid is not None or _runs(pid)):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_POLL_S)
@@ -137,14 +136,16 @@ def _command_line(pid: int) -> str:
 
 
 def _runs(pid: int) -> bool:
-    """Whether it is there and has not ended. One that is killed loses its command line some time before it ends."""
+    """Whether it is there and has not ended. One that is killed loses its command line some time before it ends.
+
+    Its first thread may have ended while others still hold its files and ports.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except OSError:
         return bool(_command_line(pid))
-    state, *rest = stat.rpartition(")")[2].split()
-    # The first thread may be dead while others still are on their way, and keep the port.
-    return state not in {"Z", "X"} or int(rest[_THREADS]) > 1
+    return threads > 1 or stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def _children(pid: int) -> list[int]:

@@ -20,8 +20,8 @@ class ConnectionCutError(Exception):
 class Fault:
     """`what` is "error", "cut_before" (nothing has happened), "cut_after" (it has), or "hold" (done, not committed).
 
-    `at` is "login", "renew" (of a session's token) or "query". It fires for what matches the regular expression, so many
-    times, without that until lifted. A driver whose connection was cut sends its request again, under the same id: that
+    `at` is "login", "renew" (of a session's token) or "query". It fires for what matches the regular expression,
+    `times` times, or until lifted. A driver whose connection was cut sends its request again, under the same id: that
     is cut, too, and not counted, unless `again_answered`.
     """
 

@@ -14,7 +14,6 @@ import anyio
 import anyio.to_thread
 import fakesnow.server as fakesnow_server
 import uvicorn
-from fakesnow.converter import from_binding
 from fakesnow.transforms import SERVER_VERSION, stage
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -23,18 +22,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .binds import values_of
 from .control import control_routes
-from .errors import StatementError
+from .errors import StatementError, as_snowflake
 from .faults import ConnectionCutError, Faults
 from .locks import TableLocks
 from .results import Result, keep_null_timestamps
 from .session import Session
 from .settings import Settings
-from .statements import Params
 from .store import Store
 
 _THREADS = 256
 """A statement that waits for a lock or stands still has one, and who holds the lock needs one to let go."""
+_TOKEN_S, _MASTER_TOKEN_S = 3600, 14_400
 _MULTI_STATEMENT = 0xA000
 _SIGNED = "host;x-goog-if-generation-match;x-goog-meta-encryptiondata;x-goog-meta-matdesc;x-goog-meta-sfc-digest"
 _NO_SESSION = {
@@ -70,6 +70,7 @@ class Server:
             Route("/monitoring/queries/{id}", self.monitoring, methods=["GET"]),
             Route("/fs_bucket/{path:path}", self.bucket, methods=["PUT", "HEAD", "GET"]),
             *(control_routes(self._faults) if self._faults.enabled else []),
+            Route("/fg/{path:path}", lambda _: Response(status_code=404), methods=["GET", "POST", "DELETE"]),
             # Telemetry, and what else a client may say: the answer is yes.
             Route("/{path:path}", lambda _: JSONResponse({"success": True, "data": {}}), methods=["GET", "POST"]),
         ]
@@ -90,6 +91,7 @@ class Server:
             self._store.connect(),
             self._locks,
             self._faults.hold,
+            folder=self._settings.data,
             database=database,
             schema=schema,
             autocommit=autocommit,
@@ -101,8 +103,8 @@ class Server:
             {
                 "token": session.token,
                 "masterToken": session.master_token,
-                "validityInSeconds": 3600,
-                "masterValidityInSeconds": 14_400,
+                "validityInSeconds": _TOKEN_S,
+                "masterValidityInSeconds": _MASTER_TOKEN_S,
                 "sessionId": session.id,
                 "serverVersion": SERVER_VERSION,
                 "parameters": [
@@ -123,7 +125,8 @@ class Server:
         self._faults.asked(session.id, "renew", "")
         if (refused := self._fault("renew", "", request)) is not None:
             return refused
-        return _success({"sessionToken": session.token, "masterToken": session.master_token, "sessionId": session.id})
+        tokens = {"sessionToken": session.token, "masterToken": session.master_token, "sessionId": session.id}
+        return _success({**tokens, "validityInSecondsST": _TOKEN_S, "validityInSecondsMT": _MASTER_TOKEN_S})
 
     async def session(self, request: Request) -> Response:
         """A heartbeat, or the end."""
@@ -150,10 +153,11 @@ class Server:
         self._faults.asked(session.id, "query", text)
         if (refused := self._fault("query", text, request)) is not None:
             return refused
-        params, rows = _binds(body.get("bindings"))
         count = (body.get("parameters") or {}).get("MULTI_STATEMENT_COUNT")
         many = count is not None and int(count) != 1
         try:
+            with as_snowflake():
+                params, rows = values_of(body.get("bindings"))
             results = await run_in_threadpool(partial(session.execute, text, params, rows, request=number, many=many))
         except StatementError as error:
             return _failure(f"{error.errno:06d}", error.sqlstate, error.message)
@@ -189,6 +193,7 @@ class Server:
     async def abort(self, request: Request) -> Response:
         session = self._sessions.get(_token(request))
         if session is not None:
+            self._faults.asked(session.id, "abort", "")
             session.cancel((await _body(request)).get("requestId", ""))
         return _success(None)
 
@@ -212,19 +217,6 @@ class Server:
         if (fault := self._faults.firing("error", at, text, number)) is not None:
             return _failure(fault.errno, fault.sqlstate, fault.message)
         return None
-
-
-def _binds(bindings: dict[str, dict[str, Any]] | None) -> tuple[Params, list[Params] | None]:
-    """The values of a request's binds; or those of many rows, one after the other."""
-    if not bindings:
-        return None, None
-    if not all(name.isdigit() for name in bindings):
-        return {name: from_binding(bind) for name, bind in bindings.items()}, None
-    ordered = [bindings[str(place)] for place in range(1, len(bindings) + 1)]
-    if not any(isinstance(bind["value"], list) for bind in ordered):
-        return tuple(from_binding(bind) for bind in ordered), None
-    columns = [[from_binding({**bind, "value": value}) for value in bind["value"]] for bind in ordered]
-    return None, list(zip(*columns, strict=True))
 
 
 def _upload(request: Request, result: Result, *, bound: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -52,6 +53,7 @@ class Session:
         locks: TableLocks,
         hold: Hold,
         *,
+        folder: Path,
         database: str | None,
         schema: str | None,
         autocommit: bool,
@@ -60,7 +62,7 @@ class Session:
         self.id = secrets.randbits(48)
         self.token, self.master_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         self._duck = connection
-        self.state = Connection(connection, _Recent(), database, schema)
+        self.state = Connection(connection, _Recent(), database, schema, db_path=folder)
         self.state.wants_autocommit = autocommit
         self._locks = locks
         self._hold = hold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -11,6 +12,9 @@ from fakesnow.statement_type import statement_type_id
 from sqlglot import Expr, exp
 
 Params = Sequence[object] | dict[str, object] | None
+
+BIND = "bind_"
+"""Before its number, in a name that fakesnow can read in any dialect."""
 
 
 class Kind(Enum):
@@ -76,7 +80,7 @@ def _read(tree: Expr, text: str, database: str | None, schema: str | None) -> St
         target = named
     return Statement(
         text=text,
-        sql=_merge_for_fakesnow(tree) if isinstance(tree, exp.Merge) else text,
+        sql=_for_fakesnow(tree, text),
         kind=kind,
         type_id=statement_type_id(tree),
         tables=frozenset(full(table) for table in tree.find_all(exp.Table) if table.name),
@@ -87,11 +91,28 @@ def _read(tree: Expr, text: str, database: str | None, schema: str | None) -> St
     )
 
 
-def _merge_for_fakesnow(merge: exp.Merge) -> str:
-    """It rejects TABLE(FLATTEN()) within a MERGE: the same as a LATERAL FLATTEN."""
-    tree = merge.copy()
-    for rows in list(tree.find_all(exp.TableFromRows)):
+def _for_fakesnow(tree: Expr, text: str) -> str:
+    """The text as it understands it."""
+    binds = (
+        [] if isinstance(tree, exp.Put) else [one for one in tree.find_all(exp.Placeholder, bfs=False) if not one.this]
+    )
+    if not binds and not isinstance(tree, exp.Merge):
+        return text
+    tree = tree.copy()
+    # It rejects TABLE(FLATTEN()) within a MERGE: the same as a LATERAL FLATTEN.
+    for rows in list(tree.find_all(exp.TableFromRows)) if isinstance(tree, exp.Merge) else ():
         if isinstance(rows.this, exp.Explode):
             lateral = parse_one(f"select 1 from lateral {rows.this.sql('snowflake')} {rows.alias}")
             rows.replace(lateral.args["from_"].this)
+    # It doubles what a bind is in, splits statements, and moves their parts: so each bind gets its number.
+    for number, bind in enumerate(_in_order(tree), start=1):
+        bind.set("this", f"{BIND}{number}")
     return str(tree.sql("snowflake"))
+
+
+def _in_order(tree: Expr) -> list[exp.Placeholder]:
+    """The binds, as they stand in the text: found by writing it, for the tree has no order of clauses."""
+    marked = {f"place_{index}": bind for index, bind in enumerate(tree.find_all(exp.Placeholder)) if not bind.this}
+    for name, bind in marked.items():
+        bind.set("this", name)
+    return [marked[name] for name in re.findall(r":(place_\d+)\b", tree.sql("snowflake"))]

@@ -9,6 +9,7 @@ import duckdb
 from fakesnow import info_schema, macros
 from fakesnow.instance import FakeSnow
 
+from . import copying
 from .settings import Settings
 
 
@@ -16,6 +17,7 @@ class Store:
     """Made once a process: DuckDB lets one process open a file."""
 
     def __init__(self, settings: Settings) -> None:
+        copying.install()
         self._folder: Path = settings.data
         self._lock = threading.Lock()
         self._root = FakeSnow(db_path=self._folder).duck_conn
