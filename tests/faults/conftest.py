@@ -27,7 +27,7 @@ ON_POSTGRES = AT_ONCE | {
 
 ON_SNOWFLAKE = ON_POSTGRES | {"snowflake_query_timeout_s": "5"}
 ABANDONED_SOON = {"abandoned_s": "6"}
-"""Snowflake itself takes five minutes to give up the transaction of somebody who died, while others wait for its lock."""
+"""Snowflake takes five minutes to give up the transaction of somebody who died, while others wait for its lock."""
 
 
 @pytest.fixture

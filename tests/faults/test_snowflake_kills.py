@@ -30,10 +30,12 @@ STEPS = {
 
 
 def refused(event_id: str) -> bool:
+    """It has no page."""
     return event_id.endswith("000")
 
 
 def test_killed_twenty_times(snowpipeline: Deployment, snow: SnowflakeWarehouse) -> None:
+    snow.execute("ALTER TABLE clicks ALTER COLUMN page SET NOT NULL")
     dice = Random(5)
     caught_in_flight = 0
     with Traffic(snowpipeline.gateway(recent_ids="0"), insistent=True) as traffic:

@@ -76,7 +76,7 @@ def test_a_poison_row_in_10000(snow: SnowflakeWarehouse, twice: bool) -> None:
 
 async def publish(publisher: EventPublisher, ids: list[str]) -> None:
     records = [
-        NewRecord(b"k", event(CLICKS, one, **({} if at == POISON else {"page": "/menu"}))) for at, one in enumerate(ids)
+        NewRecord(b"k", event(CLICKS, one, page=None if at == POISON else "/menu")) for at, one in enumerate(ids)
     ]
     await publisher.publish(CLICKS.topic, records)
     await publisher.close()

@@ -65,9 +65,7 @@ def test_hung_for_a_minute(snowpipeline: Deployment, mortal_snowflake: Snowflake
 
 def test_hung_while_the_consumer_is_told_to_stop(snowpipeline: Deployment, mortal_snowflake: SnowflakeServer) -> None:
     """It ends all the same, in order; the next one goes on."""
-    consumer = snowpipeline.consumer(
-        "consumer", database_timeout_s="600", snowflake_query_timeout_s="600", drain_s="1"
-    )
+    consumer = snowpipeline.consumer("consumer", database_timeout_s="600", snowflake_query_timeout_s="600", drain_s="1")
     with Traffic(snowpipeline.gateway()) as traffic:
         snowpipeline.wait_more(50)
         with suspended(mortal_snowflake):
