@@ -160,7 +160,6 @@ class Database:
             logout_total_timeout_seconds=2,
             enable_server_session_keep_alive_auto_detection=False,
             auto_cleanup=False,
-            platform_detection_timeout_seconds=0,
             session_parameters={
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
                 "CLIENT_TELEMETRY_ENABLED": False,
