@@ -28,6 +28,8 @@ _ABSORB: Final = """
     WHERE a.TOPIC IS NULL
 """
 _SOURCE: Final = "SOURCE_TOPIC, SOURCE_INCARNATION, SOURCE_PARTITION, SOURCE_OFFSET"
+_NOW: Final = "DATEADD(MICROSECOND, s.v[0]::NUMBER(38, 0), CURRENT_TIMESTAMP())"
+"""One row after the other, so that the order in which they were logged can be told."""
 Absorbed = tuple[str, str, int, int, int, str, str | None]
 """A row of FG_ABSORBED. Kind `relayed`: a row landed from there under the id of another place."""
 
@@ -45,7 +47,7 @@ def insert(session: Session, table: BronzeTable, documents: Sequence[bytes], sin
     service, event = (f"s.v[{table.at(name)}]::VARCHAR" for name in ("producer_service", "event_id"))
     with fed(session, documents) as feed:
         return session.change(
-            f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, CURRENT_TIMESTAMP()"
+            f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, {_NOW}"
             f" FROM {feed.source} LEFT JOIN {_lately(table, since_days)} AS t"
             f" ON t.PRODUCER_SERVICE = {service} AND t.EVENT_ID = {event} WHERE t.EVENT_ID IS NULL",
             *feed.binds,
@@ -59,7 +61,7 @@ def merge(session: Session, piece: Piece, since_days: float) -> tuple[Merged, Ou
         table = piece.table
         with fed(session, piece.only(outcome.lands)) as feed:
             session.change(
-                f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, CURRENT_TIMESTAMP()"
+                f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, {_NOW}"
                 f" FROM {feed.source}",
                 *feed.binds,
             )
