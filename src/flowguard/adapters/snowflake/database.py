@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import threading
@@ -30,8 +31,10 @@ STAGED: Final = "FG_STAGED"
 _IDLE_S: Final = 60.0
 """A connection that was not used for so long is asked whether it still is one."""
 _CLOSE_TIMEOUT_S: Final = 2.0
-_GOODBYE_S: Final = 4.0
-"""Longer than the connector takes for it. Python must not end in the midst of that: the process would crash."""
+_GOODBYE_S: Final = 3.0
+"""Longer than the connector takes for it; together, at the end of the process."""
+_ABANDONED_S: Final = 120.0
+"""Snowflake gives up a transaction after five silent minutes; a COMMIT that comes later succeeds, of nothing."""
 
 # It tells of every connection, and warns of clouds that it is not in. What goes wrong is raised.
 logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
@@ -43,6 +46,8 @@ class Session:
     def __init__(self, connection: Any) -> None:  # noqa: ANN401  # the connector has no types
         self._connection = connection
         self.statements = 0
+        self.answered_at = time.monotonic()
+        """When the last statement was answered."""
 
     def rows(self, sql: str, *binds: object) -> list[tuple[Any, ...]]:
         """What a query found."""
@@ -59,6 +64,7 @@ class Session:
         self.statements += 1
         with self._connection.cursor() as cursor:
             cursor.execute(sql, binds or None)
+            self.answered_at = time.monotonic()
             yield cursor
 
 
@@ -79,7 +85,6 @@ class Database:
         self._used_at = 0.0
         self._lock = threading.Lock()
         self._closed = False
-        self._goodbyes: list[threading.Thread] = []
         self.connections = 0
         """How many were made."""
         self._staged = False  # whether this connection has its temporary table and stage
@@ -116,14 +121,11 @@ class Database:
                 self._used_at = time.monotonic()
 
     def close(self) -> None:
-        """Let go of the connection; nobody waits long for a server that hangs. Idempotent."""
+        """Let go of the connection; nobody waits for a server that hangs. Idempotent."""
         self._closed = True
         if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._drop()
             self._lock.release()
-        deadline = time.monotonic() + _GOODBYE_S
-        for goodbye in self._goodbyes:
-            goodbye.join(max(0.0, deadline - time.monotonic()))
 
     def _usable(self) -> Any:  # noqa: ANN401  # the connector has no types
         if self._closed:
@@ -155,7 +157,6 @@ class Database:
             logout_total_timeout_seconds=2,
             enable_server_session_keep_alive_auto_detection=False,
             auto_cleanup=False,
-            platform_detection_timeout_seconds=0,
             session_parameters={
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
                 "CLIENT_TELEMETRY_ENABLED": False,
@@ -167,6 +168,7 @@ class Database:
         )
 
     def _commit(self, session: Session) -> None:
+        answered_at = session.answered_at
         try:
             session.change("COMMIT")
         except sf.Error as error:
@@ -175,6 +177,11 @@ class Database:
                 raise
             self._drop()
             raise UnknownOutcomeError(f"{self.where}: it may or may not have been stored ({error})") from error
+
+        if time.monotonic() - answered_at > _ABANDONED_S:
+            # We were frozen, or the server was: it may have given the transaction up, and committed nothing.
+            self._drop()
+            raise UnknownOutcomeError(f"{self.where}: it may or may not have been stored: the commit came late")
 
     def _roll_back(self, session: Session) -> None:
         try:
@@ -186,17 +193,25 @@ class Database:
         """Forget the connection. Saying goodbye to a server that hangs takes seconds: a thread of its own does it."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            goodbye = threading.Thread(target=_quietly_closed, args=(connection,), daemon=True, name=next(_NAMES))
-            goodbye.start()
-            self._goodbyes = [*(one for one in self._goodbyes if one.is_alive()), goodbye]
+            threading.Thread(target=_quietly_closed, args=(connection,), daemon=True, name=next(_NAMES)).start()
 
 
-_NAMES: Final = (f"snowflake-goodbye-{number}" for number in itertools.count())
+_GOODBYE: Final = "snowflake-goodbye-"
+_NAMES: Final = (f"{_GOODBYE}{number}" for number in itertools.count())
 
 
 def _quietly_closed(connection: Any) -> None:  # noqa: ANN401  # the connector has no types
     with suppress(Exception):
         connection.close()
+
+
+@atexit.register
+def _say_goodbye() -> None:
+    """Let those that are under way end: a native thread that calls into a Python that is gone would crash it."""
+    deadline = time.monotonic() + _GOODBYE_S
+    for thread in threading.enumerate():
+        if thread.name.startswith(_GOODBYE):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _broken(error: BaseException) -> bool:
