@@ -131,7 +131,7 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Object(None),
         sqlite=providers.Object(None),
         postgresql=providers.Factory(postgres.backfill, closing, _sink_url, settings),
-        snowflake=providers.Object(None),
+        snowflake=providers.Factory(snowflake.backfill, closing, _sink_url, settings),
         snowpipe=providers.Object(None),
     )
     """None where each row has had its metadata from the start: FlowGuard alone makes such tables."""

@@ -13,6 +13,7 @@ from flowguard.settings import Settings
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flowguard.ports.backfill import Backfill
     from flowguard.ports.dead_letters import DeadLetterQueue
     from flowguard.ports.ledger import Ledger
     from flowguard.ports.sink import EventSink
@@ -63,6 +64,16 @@ def dead_letters(url: str, settings: Settings, catalog: Catalog) -> DeadLetterQu
     return SnowflakeDeadLetterQueue(
         url, catalog, timeout_s=settings.database_timeout_s, query_timeout_s=settings.snowflake_query_timeout_s
     )
+
+
+def backfill(closing: ExitStack, url: str, settings: Settings) -> Backfill:
+    adapters()
+    from flowguard.adapters.snowflake import SnowflakeBackfill
+
+    backfill = SnowflakeBackfill(
+        url, timeout_s=settings.database_timeout_s, query_timeout_s=10 * settings.snowflake_query_timeout_s
+    )
+    return closed_by(closing, backfill)
 
 
 def migrate_schemas(settings: Settings, catalog: Catalog, *, dry_run: bool = False) -> list[str]:

@@ -22,11 +22,13 @@ class Times(TypedDict):
 class SnowflakeStorage:
     """Tables for `CATALOG`, empty at first: a SinkStorage and a DeadLetterStorage."""
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0, query_timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = 10.0, query_timeout_s: float = 30.0, migrated: bool = True
+    ) -> None:
         self.url = url
         self._times: Times = {"timeout_s": timeout_s, "query_timeout_s": query_timeout_s}
         self._closers: list[Callable[[], None]] = []
-        if not migrate(url, [*Part], CATALOG, **self._times):
+        if migrated and not migrate(url, [*Part], CATALOG, **self._times):
             self.execute(
                 *(f"DELETE FROM {name}" for one in CATALOG for name in (table_of(one).name, letters_table(one))),
                 *(f"DELETE FROM {name}" for name in ("FG_INCARNATIONS", "FG_ABSORBED")),

@@ -77,6 +77,8 @@ class FakeAccount:
     """Channel, tokens, bytes."""
     commits: bool = True
     """False: what is flushed stays uncommitted until it is true again."""
+    late: int = 0
+    """So many looks come before the next commit."""
     leaves_out: Callable[[Stored], bool] = lambda _: False
     error_at: datetime = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  # as the client has it
     append_error: FakeCode | None = None
@@ -91,7 +93,8 @@ class FakeAccount:
 
     def commit(self) -> None:
         """Whatever was flushed lands, where `commits`."""
-        if not self.commits:
+        if self.late or not self.commits:
+            self.late = max(0, self.late - 1)
             return
         for (table, _), stream in self.streams.items():
             for rows, token in stream.flushed:

@@ -67,7 +67,7 @@ import sys
 from flowguard.adapters.snowpipe import connector, url_of
 from flowguard.domain.errors import ConfigurationError
 try:
-    connector(url_of("snowpipe://u@a/D/S?host=127.0.0.1&port=9&scheme=http&private_key_file=" + sys.argv[1]))("T")
+    connector(url_of("snowpipe://u@a/D/S?host=127.0.0.1&port=9&private_key_file=" + sys.argv[1]))("T")
 except ConfigurationError as error:
     print(error)
 """

@@ -56,6 +56,14 @@ def test_rows_that_were_not_committed_in_time_land_once_when_written_again(stora
     assert offsets(storage) == list(range(9))
 
 
+def test_a_write_ends_when_its_rows_are_committed_and_not_before(storage: SnowpipeStorage) -> None:
+    sink = storage.sink()
+    ours = claim(sink)
+    storage.account.late = 3
+    assert land(sink, rows(CLICKS, range(3)), ours) == Merged(3, 0)
+    assert (storage.account.late, offsets(storage)) == (0, [0, 1, 2])
+
+
 def test_of_a_batch_whose_first_request_alone_was_committed_the_rest_lands(storage: SnowpipeStorage) -> None:
     sink = storage.sink(timeout_s=0.01)
     ours = claim(sink)

@@ -25,6 +25,8 @@ def test_a_url_names_the_schema_and_how_to_log_in(key: Path) -> None:
         "scheme": "https",
         "host": "org-acc.snowflakecomputing.com",
         "port": "443",
+        "mgmt_http_timeout_seconds": "10",
+        "mgmt_retry_total_backoff_seconds": "10",
         "role": "INGEST",
         "private_key_file": str(key),
         "private_key_passphrase": "s3",
@@ -34,8 +36,8 @@ def test_a_url_names_the_schema_and_how_to_log_in(key: Path) -> None:
 
 
 def test_where_it_is_and_how_patient_to_be_can_be_said(key: Path) -> None:
-    url = url_of(f"snowpipe://u@a/D/S?private_key_file={key}&host=h&port=8&scheme=http&commit_timeout_s=2.5")
-    assert (url.properties["host"], url.properties["port"], url.properties["scheme"]) == ("h", "8", "http")
+    url = url_of(f"snowpipe://u@a/D/S?private_key_file={key}&host=h&port=8&commit_timeout_s=2.5")
+    assert (url.properties["host"], url.properties["port"]) == ("h", "8")
     assert url.commit_timeout_s == 2.5
 
 

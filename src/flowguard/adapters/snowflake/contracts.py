@@ -7,7 +7,7 @@ from functools import partial
 
 from flowguard.adapters.snowflake.database import Database, Session
 from flowguard.adapters.snowflake.errors import number_of
-from flowguard.adapters.snowflake.tables import table_of
+from flowguard.adapters.snowflake.tables import FoundColumn, table_of
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import SchemaContracts
 from flowguard.domain.errors import ConfigurationError
@@ -26,20 +26,30 @@ def table_was_changed(error: BaseException) -> bool:
     return error.__cause__ is not None and number_of(error.__cause__) == _UNKNOWN_COLUMN
 
 
-def columns_in(session: Session, table: str) -> dict[str, tuple[str, bool]]:
-    """The columns of a table (its name in upper case): type, and whether it may be null. Empty where there is none."""
+def columns_in(session: Session, table: str) -> dict[str, FoundColumn]:
+    """The columns of a table by name in upper case; empty where there is no such table."""
     found = session.rows(
-        "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS"
+        "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE, COLUMN_DEFAULT, IS_IDENTITY, CHARACTER_MAXIMUM_LENGTH,"
+        " NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
         " WHERE TABLE_SCHEMA = CURRENT_SCHEMA() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
         table.upper(),
     )
-    return {name.upper(): (kind, nullable == "YES") for name, kind, nullable in found}
+    return {
+        name.upper(): FoundColumn(
+            kind, nullable == "NO" and default is None and identity != "YES", *map(_number, (length, precision, scale))
+        )
+        for name, kind, nullable, default, identity, length, precision, scale in found
+    }
+
+
+def _number(value: object) -> int | None:
+    return None if value is None else int(str(value))
 
 
 def _columns(database: Database, event_type: EventType) -> Collection[str]:
     with database.transaction() as session:
         found = columns_in(session, event_type.table)
-    table_of(event_type).require_types({name: kind for name, (kind, _) in found.items()})
+    table_of(event_type).require_types({name: there.type for name, there in found.items()})
     return {name.lower() for name in found}
 
 

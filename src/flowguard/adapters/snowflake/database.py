@@ -207,7 +207,7 @@ def _quietly_closed(connection: Any) -> None:  # noqa: ANN401  # the connector h
 
 @atexit.register
 def _say_goodbye() -> None:
-    """Let those that are under way end: a native thread that calls into a Python that is gone would crash it."""
+    """Let those that are under way end: a native thread that calls into a Python that is gone may crash the process."""
     deadline = time.monotonic() + _GOODBYE_S
     for thread in threading.enumerate():
         if thread.name.startswith(_GOODBYE):

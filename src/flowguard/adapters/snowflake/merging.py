@@ -141,7 +141,8 @@ def _range(piece: Piece) -> str:
         *((*place, min(some), max(some)) for place, some in offsets.items()),
         *((*one, one.offset) for one in sorted(relayed)),
     ]
-    return " OR ".join(
+    # Rows from before FlowGuard have no place as long as nobody has filled it.
+    return "SOURCE_OFFSET IS NULL OR " + " OR ".join(
         f"(SOURCE_TOPIC = {literal(topic)} AND SOURCE_INCARNATION = {number} AND SOURCE_PARTITION = {partition}"
         f" AND SOURCE_OFFSET BETWEEN {low} AND {high})"
         for topic, number, partition, low, high in runs

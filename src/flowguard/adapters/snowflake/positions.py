@@ -61,9 +61,11 @@ _FILLED: Final = f"""
     WHERE {_KEY} AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO < g.A)
 """
 _LAST: Final = """
-    SELECT SOURCE_PARTITION, MAX(SOURCE_OFFSET) + 1 FROM {}
-    WHERE SOURCE_TOPIC = ? AND SOURCE_INCARNATION = ? GROUP BY SOURCE_PARTITION
+    SELECT COALESCE(SOURCE_PARTITION, TRY_CAST(SPLIT_PART(INGESTION_ID, '-', -2) AS NUMBER(38, 0))),
+      MAX(COALESCE(SOURCE_OFFSET, TRY_CAST(SPLIT_PART(INGESTION_ID, '-', -1) AS NUMBER(38, 0)))) + 1
+    FROM {} WHERE SOURCE_TOPIC = ? AND COALESCE(SOURCE_INCARNATION, 1) = ? GROUP BY 1
 """
+"""Rows from before FlowGuard that were not filled yet have an ingestion id, and no place."""
 
 
 def take_turn(session: Session) -> None:

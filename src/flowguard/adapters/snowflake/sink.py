@@ -83,7 +83,13 @@ class SnowflakeEventSink(EventSink):
 
     def _write(self, batch: SinkBatch) -> WriteReport:
         fitted = self._contracts.fit(batch)
-        pieces = _pieces(fitted)
+        try:
+            pieces = _pieces(fitted)
+        except PermanentError:
+            with self._database.transaction() as session:
+                take_turn(session)
+                stood(session, fitted.batch.moves)  # who was fenced has no say about rows
+            raise
         large = any(is_large(piece.documents) for piece in pieces)
         report = None
         if _may_be_new(batch, pieces):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ TYPES: Final[dict[Kind, str]] = {
 LANDED_AT: Final = "LANDED_AT"
 """When the sink wrote the row: what landed last is found by it, and events that are sent again are looked for in it."""
 _LONGEST: Final = 255
+_FULL_LENGTH: Final = 16_777_216
+"""Characters that a VARCHAR holds for which nobody gave a length."""
 _RESERVED: Final = "FG_"
 
 
@@ -37,6 +40,17 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """The text as an SQL literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundColumn:
+    """A column as Snowflake has it. `required`: a row needs a value for it. `length`: of text, in characters."""
+
+    type: str
+    required: bool
+    length: int | None = None
+    precision: int | None = None
+    scale: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,22 +90,42 @@ class BronzeTable:
         ]
         return [f"CREATE TABLE {self.name} ({', '.join([*columns, f'{LANDED_AT} TIMESTAMP_TZ'])})"]
 
-    def additions(self, found: Mapping[str, tuple[str, bool]]) -> list[str]:
-        """The statements that bring a table with these columns (upper case: type, nullable) up to date.
+    def additions(self, found: Mapping[str, FoundColumn]) -> list[str]:
+        """The statements that bring a table with these columns (by name in upper case) up to date.
 
-        Its rows stay; metadata that it lacks is unknown (null) for them. Raises ConfigurationError where a column has a
-        type that cannot hold ours.
+        Its rows stay; metadata that it lacks is unknown (null) for them. Text of a limited length and numbers of fewer
+        digits are widened, so that nothing is cut or rounded. Raises ConfigurationError where a column has a type that
+        cannot hold ours.
         """
-        self.require_types({name: there for name, (there, _) in found.items()})
-        wanted = [*((column.name.upper(), TYPES[column.kind]) for column in self.columns), (LANDED_AT, "TIMESTAMP_TZ")]
-        actions = [f"ADD COLUMN {quoted(name)} {kind}" for name, kind in wanted if name not in found]
+        self.require_types({name: there.type for name, there in found.items()})
+        wanted = {**{column.name.upper(): TYPES[column.kind] for column in self.columns}, LANDED_AT: "TIMESTAMP_TZ"}
+        actions: list[str] = []
+        updates: list[str] = []
+        for name, kind in wanted.items():
+            there, spare = found.get(name), f"{name}__FG"
+            if there is None and spare in found:  # a conversion was broken off here
+                updates.append(f"ALTER TABLE {self.name} RENAME COLUMN {quoted(spare)} TO {quoted(name)}")
+            elif there is None:
+                actions.append(f"ADD COLUMN {quoted(name)} {kind}")
+            elif kind == TYPES[Kind.DECIMAL] and there.scale not in {None, SCALE}:
+                # Snowflake does not change the scale of a column: another one takes its place.
+                updates += [
+                    f"ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS {quoted(spare)} {kind}",
+                    f"UPDATE {self.name} SET {quoted(spare)} = {quoted(name)}",
+                    f"ALTER TABLE {self.name} DROP COLUMN {quoted(name)}",
+                    f"ALTER TABLE {self.name} RENAME COLUMN {quoted(spare)} TO {quoted(name)}",
+                ]
+            elif kind == "VARCHAR" and there.length is not None and there.length < _FULL_LENGTH:
+                actions.append(f"ALTER COLUMN {quoted(name)} SET DATA TYPE VARCHAR")
+            elif kind == TYPES[Kind.INTEGER] and there.scale == 0 and (there.precision or 38) < 38:  # noqa: PLR2004
+                actions.append(f"ALTER COLUMN {quoted(name)} SET DATA TYPE {kind}")
         required = {column.name.upper() for column in self.columns if column.required}
         actions += [
             f"ALTER COLUMN {quoted(name)} DROP NOT NULL"
-            for name, (_, nullable) in found.items()
-            if not nullable and name not in required
+            for name, there in found.items()
+            if there.required and name not in required
         ]
-        return [f"ALTER TABLE {self.name} {action}" for action in actions]
+        return [*(f"ALTER TABLE {self.name} {action}" for action in actions), *updates]
 
     def add_column(self, name: str) -> str:
         """The statement that adds one column of the model (in lower case), harmless where it is there already."""
@@ -112,7 +146,7 @@ class BronzeTable:
 
     def loaded(self, row: Sequence[Any]) -> dict[str, object]:
         """A stored row by column name in lower case, in Python's own types."""
-        return {column.name.lower(): value for column, value in zip(self.columns, row, strict=True)}
+        return {column.name.lower(): _in_utc(value) for column, value in zip(self.columns, row, strict=True)}
 
 
 _HOLDS: Final[dict[Kind, Collection[str]]] = {
@@ -151,3 +185,8 @@ def table_without(event_type: EventType, lacking: frozenset[str]) -> BronzeTable
     """The same as `table_of`, of which these columns (in lower case) are not there yet."""
     table = table_of(event_type)
     return replace(table, columns=tuple(one for one in table.columns if one.name.lower() not in lacking))
+
+
+def _in_utc(value: object) -> object:
+    """An older table may have times without a zone, which are in UTC."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value

@@ -11,9 +11,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from flowguard.domain.errors import ConfigurationError
 
 _FORM: Final = "write snowpipe://user@account/database/schema?private_key_file=/path/to/key.p8&role=ROLE"
-_CLIENT: Final = ("private_key_file", "private_key_passphrase", "role", "host", "port", "scheme")
+_CLIENT: Final = ("private_key_file", "private_key_passphrase", "role", "host", "port")
 _OURS: Final = ("commit_timeout_s", "mended_until")
 COMMIT_TIMEOUT_S: Final = 60.0
+_PATIENCE: Final = {"mgmt_http_timeout_seconds": "10", "mgmt_retry_total_backoff_seconds": "10"}
+"""The client tries again by itself, for minutes; here the consumer does that, and says so."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def url_of(text: str) -> SnowpipeUrl:
         "host": f"{url.hostname}.snowflakecomputing.com",
         "scheme": "https",
         "port": "443",
+        **_PATIENCE,
         **{name: value for name, value in given.items() if name in _CLIENT},
         "private_key_file": str(file),
     }

@@ -63,19 +63,24 @@ def as_snowflake() -> Iterator[None]:
     except duckdb.Error as error:
         raise _of_value(str(error)) from error
     except vendor.Error as error:
-        if re.search(r"write-write conflict|Conflict on", error.msg or ""):
-            raise ConflictError(error.msg) from error
-        if isinstance(error.__cause__, duckdb.ConversionException):
-            raise _of_value(str(error.__cause__)) from error
-        if re.search(r"does not have a column with name|column .* not found", error.msg or "", re.IGNORECASE):
-            raise StatementError(904, "42000", f"invalid identifier: {error.msg}") from error
-        raise StatementError(error.errno or 1003, error.sqlstate or "42000", error.msg or "") from error
+        raise _of_fakesnow(error) from error
     except (StatementError, ConflictError):
         raise
     except Exception as error:  # whatever fakesnow did not expect; by HTTP 500, the connector would try again and again
         traceback.print_exc()
         why = f"the stand-in for Snowflake does not understand this ({type(error).__name__}: {error})"
         raise StatementError(1003, "42000", why) from error
+
+
+def _of_fakesnow(error: vendor.Error) -> StatementError | ConflictError:
+    message = error.msg or ""
+    if re.search(r"write-write conflict|Conflict on", message):
+        return ConflictError(message)
+    if isinstance(error.__cause__, duckdb.ConversionException):
+        return _of_value(str(error.__cause__))
+    if re.search(r"does not have a column with name|column .* not found", message, re.IGNORECASE):
+        return StatementError(904, "42000", f"invalid identifier: {message}")
+    return StatementError(error.errno or 1003, error.sqlstate or "42000", message)
 
 
 def _of_value(message: str) -> StatementError:
