@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import threading
@@ -30,10 +31,10 @@ STAGED: Final = "FG_STAGED"
 _IDLE_S: Final = 60.0
 """A connection that was not used for so long is asked whether it still is one."""
 _CLOSE_TIMEOUT_S: Final = 2.0
+_GOODBYE_S: Final = 3.0
+"""Longer than the connector takes for it; together, at the end of the process."""
 _ABANDONED_S: Final = 120.0
 """Snowflake gives up a transaction after five silent minutes; a COMMIT that comes later succeeds, of nothing."""
-_GOODBYE_S: Final = 4.0
-"""Longer than the connector takes for it. Python must not end in the midst of that: the process would crash."""
 
 # It tells of every connection, and warns of clouds that it is not in. What goes wrong is raised.
 logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
@@ -84,7 +85,6 @@ class Database:
         self._used_at = 0.0
         self._lock = threading.Lock()
         self._closed = False
-        self._goodbyes: list[threading.Thread] = []
         self.connections = 0
         """How many were made."""
         self._staged = False  # whether this connection has its temporary table and stage
@@ -121,14 +121,11 @@ class Database:
                 self._used_at = time.monotonic()
 
     def close(self) -> None:
-        """Let go of the connection; nobody waits long for a server that hangs. Idempotent."""
+        """Let go of the connection; nobody waits for a server that hangs. Idempotent."""
         self._closed = True
         if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._drop()
             self._lock.release()
-        deadline = time.monotonic() + _GOODBYE_S
-        for goodbye in self._goodbyes:
-            goodbye.join(max(0.0, deadline - time.monotonic()))
 
     def _usable(self) -> Any:  # noqa: ANN401  # the connector has no types
         if self._closed:
@@ -196,17 +193,25 @@ class Database:
         """Forget the connection. Saying goodbye to a server that hangs takes seconds: a thread of its own does it."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            goodbye = threading.Thread(target=_quietly_closed, args=(connection,), daemon=True, name=next(_NAMES))
-            goodbye.start()
-            self._goodbyes = [*(one for one in self._goodbyes if one.is_alive()), goodbye]
+            threading.Thread(target=_quietly_closed, args=(connection,), daemon=True, name=next(_NAMES)).start()
 
 
-_NAMES: Final = (f"snowflake-goodbye-{number}" for number in itertools.count())
+_GOODBYE: Final = "snowflake-goodbye-"
+_NAMES: Final = (f"{_GOODBYE}{number}" for number in itertools.count())
 
 
 def _quietly_closed(connection: Any) -> None:  # noqa: ANN401  # the connector has no types
     with suppress(Exception):
         connection.close()
+
+
+@atexit.register
+def _say_goodbye() -> None:
+    """Let those that are under way end: a native thread that calls into a Python that is gone may crash the process."""
+    deadline = time.monotonic() + _GOODBYE_S
+    for thread in threading.enumerate():
+        if thread.name.startswith(_GOODBYE):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _broken(error: BaseException) -> bool:
