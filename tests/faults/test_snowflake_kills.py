@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.saboteur import Step
 from tests.faults.services import Deployment
-from tests.faults.traffic import Traffic
+from tests.faults.traffic import WITHOUT_PAGE, Traffic
 from tests.faults.warehouses import SnowflakeWarehouse
 
 pytestmark = [pytest.mark.snowflake, pytest.mark.slow]
@@ -30,8 +30,7 @@ STEPS = {
 
 
 def refused(event_id: str) -> bool:
-    """It has no page."""
-    return event_id.endswith("000")
+    return event_id.endswith(WITHOUT_PAGE)
 
 
 def test_killed_twenty_times(snowpipeline: Deployment, snow: SnowflakeWarehouse) -> None:
