@@ -55,7 +55,8 @@ def rows(first: int, last: int, partition: int = 0) -> str:
 
 
 @pytest.fixture
-def connect(snowflake_url: str) -> Iterator[Callable[..., Connection]]:
+def connect(snowflake_url: str, beside: ThreadPoolExecutor) -> Iterator[Callable[..., Connection]]:
+    # Its sessions end before the threads do: what a failed test has left waiting for a lock goes on.
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(connected(snowflake_url, **options))
 
