@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,10 @@ _IDLE_S: Final = 60.0
 """A connection that was not used for so long is asked whether it still is one."""
 _CLOSE_TIMEOUT_S: Final = 2.0
 
+# It would ask the metadata services of three clouds at each start, for its telemetry, and complain that there are none.
+os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 logging.getLogger("snowflake.connector").setLevel(logging.WARNING)  # it would tell of every connection
+logging.getLogger("snowflake.connector._core").setLevel(logging.ERROR)  # ... and of every proxy variable
 
 
 class Session:
@@ -137,7 +141,6 @@ class Database:
             logout_total_timeout_seconds=2,
             enable_server_session_keep_alive_auto_detection=False,
             auto_cleanup=False,
-            platform_detection_timeout_seconds=0,
             session_parameters={
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
                 "CLIENT_TELEMETRY_ENABLED": False,

@@ -50,7 +50,7 @@ def prepare(database: Database, session: Session) -> None:
 def fed(session: Session, documents: Sequence[bytes]) -> Iterator[Feed]:
     """The documents as a source, for one statement or several, inside of a transaction.
 
-    By a file that takes four statements more, whatever its size: PUT, COPY, and afterwards DELETE and REMOVE.
+    By a file that takes three statements more, whatever its size: PUT, COPY, which removes the file, and DELETE.
     """
     if not is_large(documents):
         yield Feed("(SELECT f.value AS v FROM TABLE(FLATTEN(input => PARSE_JSON(?))) f) AS s", (array_of(documents),))
