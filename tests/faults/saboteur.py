@@ -8,6 +8,7 @@ commit; FlowGuard's own code is as it always is.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -38,6 +39,17 @@ class Step(StrEnum):
 
 
 _STAGING = "fg_stage"
+_ON_SNOWFLAKE: dict[str, Step] = {
+    "SET EPOCH = p.EPOCH + 1, OWNER": Step.CLAIMED,
+    "UPDATE FG_DEAD_LETTER_TURN": Step.LETTERED,
+    "SET NEXT_OFFSET": Step.MOVED,
+    "COPY INTO FG_STAGED": Step.STAGED,
+    'INSERT INTO "': Step.COPIED,
+    "INSERT INTO FG_ABSORBED": Step.ABSORBED,
+}
+"""Part of the statement that has done it."""
+_ON_COMMIT = {Step.CLAIMED: Step.CLAIMED, Step.LETTERED: Step.LETTERED, Step.MOVED: Step.COMMITTED}
+"""What has happened only then."""
 
 
 class Saboteur:
@@ -73,6 +85,19 @@ class Saboteur:
         elif "INSERT INTO" in text and _STAGING in text:
             self.reached(Step.MERGED)
 
+    def executed_on_snowflake(self, statement: str) -> None:
+        """The server has answered the statement."""
+        if statement == "COMMIT":
+            self.committed()
+        elif statement == "ROLLBACK":
+            self._seen.clear()
+        for part, step in _ON_SNOWFLAKE.items():
+            if part in statement:
+                if step in _ON_COMMIT:
+                    self._seen.add(_ON_COMMIT[step])
+                if step not in {Step.CLAIMED, Step.LETTERED}:
+                    self.reached(step)
+
     def committed(self) -> None:
         seen, self._seen = self._seen, set()
         for step in seen:
@@ -83,6 +108,10 @@ class Saboteur:
 
     def watch(self) -> None:
         """From here on."""
+        if os.environ.get("FLOWGUARD_SINK_URL", "").startswith("snowflake:"):
+            from snowflake.connector.cursor import SnowflakeCursor  # which takes a while
+
+            _after(SnowflakeCursor, "execute", lambda _, statement, *__: self.executed_on_snowflake(statement))
         for owner, name, done in (
             (psycopg.Cursor, "execute", lambda _, statement, *__: self.executed(statement)),
             (psycopg.Cursor, "executemany", lambda _, statement, *__: self.executed(statement)),

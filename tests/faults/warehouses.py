@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import psycopg
 
 from tests.e2e.pipeline import DEADLINE_S, rows_of
+from tests.servers.snowflake import connected
 
 
 class Warehouse(Protocol):
@@ -79,3 +80,32 @@ class PostgresWarehouse(Warehouse):
             connection.execute("LOCK TABLE clicks IN ACCESS EXCLUSIVE MODE")
             yield
             connection.rollback()
+
+
+class SnowflakeWarehouse(Warehouse):
+    """One schema."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {"sink_url": self.url}
+
+    def fetch(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with connected(self.url) as connection, connection.cursor() as cursor:
+            return list(cursor.execute(sql, values or None).fetchall())
+
+    def execute(self, *statements: str) -> None:
+        """What an administrator does, each statement for itself."""
+        with connected(self.url) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """By somebody who has changed positions, and has not committed."""
+        with connected(self.url, autocommit=False) as connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE fg_positions SET epoch = epoch WHERE 1 = 1")
+            yield
+            cursor.execute("ROLLBACK")
