@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from benchmarks import backlog, core, embedded, kafka, postgres, startup
+from benchmarks import backlog, core, embedded, kafka, postgres, snowflake, startup
 from benchmarks.report import Line, table
 
 _PARTS: dict[str, Callable[[float, int], list[Line]]] = {
@@ -17,6 +17,7 @@ _PARTS: dict[str, Callable[[float, int], list[Line]]] = {
     "embedded": lambda scale, runs: embedded.run(int(200_000 * scale), runs),
     "kafka": lambda scale, runs: kafka.run(int(300_000 * scale), runs),
     "postgres": lambda scale, runs: postgres.run(int(300_000 * scale), runs, int(10_000_000 * scale)),
+    "snowflake": lambda _scale, runs: snowflake.run(runs),
     "backlog": lambda scale, _runs: backlog.run(int(5_000_000 * scale)),
 }
 
