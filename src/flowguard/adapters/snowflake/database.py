@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,9 @@ _GOODBYE_S: Final = 3.0
 _ABANDONED_S: Final = 120.0
 """Snowflake gives up a transaction after five silent minutes; a COMMIT that comes later succeeds, of nothing."""
 
-# It tells of every connection, and warns of clouds that it is not in. What goes wrong is raised.
+# It would ask the metadata services of three clouds at each start, for its telemetry.
+os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
+# It tells of every connection, and warns of proxies that it uses. What goes wrong is raised.
 logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
 
 

@@ -92,7 +92,7 @@ class SnowflakeEventSink(EventSink):
             raise
         large = any(is_large(piece.documents) for piece in pieces)
         report = None
-        if _may_be_new(batch, pieces):
+        if self._unsure is None and _may_be_new(batch, pieces):
             try:
                 report = self._land(fitted, pieces, large=large)
             except _NotNewError:
