@@ -7,10 +7,13 @@ import pytest
 
 from flowguard.adapters.snowflake import Part, SnowflakeBackfill, migrate
 from flowguard.domain.catalog import BUILT_IN
-from flowguard.domain.rows import SinkBatch
+from flowguard.domain.errors import ConfigurationError
+from flowguard.domain.rows import Merged, SinkBatch
 from tests.adapters.snowflake.original import OriginalStorage
-from tests.builders import ORDERS, event, rows
+from tests.adapters.snowflake.storage import SnowflakeStorage
+from tests.builders import CLICKS, ORDERS, event, place, rows
 from tests.contracts.backfill import BackfillContract, UpgradeStorage
+from tests.contracts.sink_case import claim, land
 
 pytestmark = pytest.mark.snowflake
 
@@ -57,6 +60,19 @@ def test_the_statements_are_shown_beforehand(grown: OriginalStorage) -> None:
         assert any(part in statement for statement in orders.statements), part
     assert shown == migrate(grown.url, [*Part], BUILT_IN)
     assert migrate(grown.url, [*Part], BUILT_IN) == []
+
+
+def test_whether_it_is_the_same_log_has_to_be_said_first(grown: OriginalStorage) -> None:
+    """Or new events at the offsets of old rows would be taken for them, and be lost."""
+    grown.upgrade()
+    sink = SnowflakeStorage.sink(grown)
+    with pytest.raises(ConfigurationError, match="is it the same log that they came from") as caught:
+        claim(sink, place(CLICKS, 2), "of the new cluster")
+    another = next(line for line in str(caught.value).splitlines() if "another log: " in line)
+    grown.execute(another.partition("another log: ")[2])
+    claimed = claim(sink, place(CLICKS, 2), "of the new cluster")
+    assert claimed.incarnation == 2
+    assert land(sink, rows(CLICKS, range(60), partition=2, incarnation=2), claimed) == Merged(60, 0)
 
 
 def test_what_the_old_columns_would_have_rounded_lands_whole(grown: OriginalStorage) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from flowguard.adapters.snowflake.database import Session
 from flowguard.adapters.snowflake.documents import encoded
-from flowguard.domain.errors import FencedError
+from flowguard.adapters.snowflake.tables import literal, table_of
+from flowguard.domain.catalog import EventType
+from flowguard.domain.errors import ConfigurationError, FencedError
 from flowguard.domain.ingestion import Assignment, Claim, TopicPartition
 from flowguard.domain.rows import Move
 
@@ -66,6 +68,11 @@ _LAST: Final = """
     FROM {} WHERE SOURCE_TOPIC = ? AND COALESCE(SOURCE_INCARNATION, 1) = ? GROUP BY 1
 """
 """Rows from before FlowGuard that were not filled yet have an ingestion id, and no place."""
+# A table that was made by FlowGuard has its incarnations beside it.
+_FOREIGN: Final = """
+    SELECT COUNT(*) FROM FG_MIGRATIONS AS m WHERE m.PART = ? AND m.NUMBER = 1 AND m.NAME = 'add columns'
+      AND EXISTS (SELECT 1 FROM {} WHERE SOURCE_TOPIC = ? AND INGESTION_ID IS NOT NULL)
+"""
 
 
 def take_turn(session: Session) -> None:
@@ -73,14 +80,17 @@ def take_turn(session: Session) -> None:
     session.change("UPDATE FG_POSITIONS SET EPOCH = EPOCH + 1 WHERE TOPIC = ?", TURN)
 
 
-def claim(session: Session, owner: str, assignments: Sequence[Assignment], tables: Mapping[str, str]) -> list[Claim]:
+def claim(
+    session: Session, owner: str, assignments: Sequence[Assignment], event_types: Mapping[str, EventType]
+) -> list[Claim]:
     """Raise the epoch of each, in the caller's transaction; the claims are in the order of the assignments.
 
-    `tables`: the names of the bronze tables, by topic. What a replay, or somebody before FlowGuard, put into one ahead
-    of a position is remembered with it, as its AHEAD_TO: up to there, nothing is taken for new.
+    `event_types` by topic: what a replay, or somebody before FlowGuard, put into their tables ahead of a position is
+    remembered with it, as its AHEAD_TO: up to there, nothing is taken for new. Raises ConfigurationError where rows
+    from before FlowGuard may be of another log: their ingestion ids would be those of new events.
     """
     take_turn(session)
-    incarnations = _incarnations(session, assignments)
+    incarnations = _incarnations(session, assignments, event_types)
     wanted = [
         (one.partition.topic, incarnations[one.partition.topic, one.topic_id], one.partition.partition)
         for one in assignments
@@ -89,7 +99,7 @@ def claim(session: Session, owner: str, assignments: Sequence[Assignment], table
     session.change(_RAISE, owner, given)
     found = _claimed(session, given)
     if new := sorted(set(wanted) - found.keys()):
-        session.change(_BEGIN, owner, _document(_with_last(session, new, tables)))
+        session.change(_BEGIN, owner, _document(_with_last(session, new, event_types)))
         found = _claimed(session, given)
     return [
         Claim(TopicPartition(topic, partition), number, *found[topic, number, partition])
@@ -146,7 +156,9 @@ def advance(session: Session, moves: Sequence[Move], stand: Sequence[int | None]
         raise FencedError([one.claim.partition for one in ahead])  # somebody took no turn
 
 
-def _incarnations(session: Session, assignments: Iterable[Assignment]) -> dict[tuple[str, str], int]:
+def _incarnations(
+    session: Session, assignments: Iterable[Assignment], event_types: Mapping[str, EventType]
+) -> dict[tuple[str, str], int]:
     """The number of each making of each topic; a new one gets the next."""
     wanted = sorted({(one.partition.topic, one.topic_id) for one in assignments})
     known = {
@@ -157,6 +169,8 @@ def _incarnations(session: Session, assignments: Iterable[Assignment]) -> dict[t
     for topic, topic_id in wanted:
         if (topic, topic_id) not in known:
             number = 1 + max((number for (name, _), number in known.items() if name == topic), default=0)
+            if number == 1 and topic in event_types:
+                _require_known_log(session, event_types[topic], topic_id)
             known[topic, topic_id] = number
             new.append((topic, topic_id, number))
     if new:
@@ -164,17 +178,30 @@ def _incarnations(session: Session, assignments: Iterable[Assignment]) -> dict[t
     return known
 
 
+def _require_known_log(session: Session, event_type: EventType, topic_id: str) -> None:
+    topic, table = event_type.topic, event_type.table
+    ((foreign,),) = session.rows(_FOREIGN.format(table_of(event_type).name), f"table {table}", topic)
+    if foreign:
+        insert = "INSERT INTO FG_INCARNATIONS (TOPIC, INCARNATION, TOPIC_ID) VALUES"
+        raise ConfigurationError(
+            f"table {table.upper()} has rows of {topic} from before FlowGuard: is it the same log that they came from?"
+            " If not, new events have to get other ingestion ids. Say it, once:\n"
+            f"  another log: {insert} ({literal(topic)}, 1, 'before FlowGuard')\n"
+            f"  the same:    {insert} ({literal(topic)}, 1, {literal(topic_id)})"
+        )
+
+
 def _claimed(session: Session, given: str) -> dict[tuple[str, int, int], Sequence[Any]]:
     return {(topic, number, partition): rest for topic, number, partition, *rest in session.rows(_CLAIMED, given)}
 
 
 def _with_last(
-    session: Session, places: Sequence[tuple[str, int, int]], tables: Mapping[str, str]
+    session: Session, places: Sequence[tuple[str, int, int]], event_types: Mapping[str, EventType]
 ) -> list[tuple[str, int, int, int | None]]:
     last = {
-        (topic, number): dict(session.rows(_LAST.format(tables[topic]), topic, number))
+        (topic, number): dict(session.rows(_LAST.format(table_of(event_types[topic]).name), topic, number))
         for topic, number in {(topic, number) for topic, number, _ in places}
-        if topic in tables
+        if topic in event_types
     }
     return [
         (topic, number, partition, last.get((topic, number), {}).get(partition)) for topic, number, partition in places

@@ -11,7 +11,7 @@ from flowguard.adapters.snowflake.documents import Piece, piece_of
 from flowguard.adapters.snowflake.feeding import is_large
 from flowguard.adapters.snowflake.merging import Absorbed, insert, merge, remember
 from flowguard.adapters.snowflake.positions import advance, claim, filled, move, stood, take_turn
-from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_of, table_without
+from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_without
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import Fitted
 from flowguard.domain.errors import ConfigurationError, PermanentError, UnknownOutcomeError
@@ -58,9 +58,9 @@ class SnowflakeEventSink(EventSink):
     def claim(self, owner: str, assignments: Sequence[Assignment]) -> Sequence[Claim]:
         if not assignments:
             return ()
-        tables = {one.topic: table_of(one).name for one in self._event_types}
+        event_types = {one.topic: one for one in self._event_types}
         with self._database.transaction() as session:
-            return claim(session, owner, assignments, tables)
+            return claim(session, owner, assignments, event_types)
 
     def write(self, batch: SinkBatch) -> WriteReport:
         try:
