@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Final
 
 from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Database, Session
+from flowguard.adapters.snowflake.places import ID_OFFSET, ID_TOPIC, INCARNATION, OFFSET, PARTITION, PLACED
 from flowguard.adapters.snowflake.positions import take_turn
 from flowguard.adapters.snowflake.tables import TYPES, literal, quoted, table_of
 from flowguard.domain.backfill import FIRST_VERSION, UNKNOWN, OldColumn, held_under, unknown_prefix
@@ -28,17 +29,6 @@ _TIMES: Final = ("OCCURRED_AT", "INGESTED_AT")
 _REQUIRED: Final = tuple(column.name.upper() for column in METADATA if column.required)
 _TYPES: Final = {column.name.upper(): TYPES[column.kind] for column in METADATA}
 _OURS: Final = frozenset({*_TYPES, "LANDED_AT"})
-
-# topic-partition-offset, or topic@incarnation-partition-offset.
-_OFFSET: Final = "TRY_CAST(SPLIT_PART(INGESTION_ID, '-', -1) AS NUMBER(38, 0))"
-_PARTITION: Final = "TRY_CAST(SPLIT_PART(INGESTION_ID, '-', -2) AS NUMBER(38, 0))"
-_PLACED: Final = f"({_OFFSET} IS NOT NULL AND {_PARTITION} IS NOT NULL)"
-_BEFORE: Final = (
-    "LEFT(INGESTION_ID, LENGTH(INGESTION_ID) - 2"
-    " - LENGTH(SPLIT_PART(INGESTION_ID, '-', -1)) - LENGTH(SPLIT_PART(INGESTION_ID, '-', -2)))"
-)
-_TOPIC: Final = f"SPLIT_PART({_BEFORE}, '@', 1)"
-_INCARNATION: Final = f"COALESCE(TRY_CAST(SPLIT_PART({_BEFORE}, '@', 2) AS NUMBER(38, 0)), 1)"
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,7 @@ class _Filling:
         """Rows: all, those to fill, those whose place is unknown, those complete now, those complete afterwards."""
         complete = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in _REQUIRED)
         afterwards = " AND ".join(f"{value} IS NOT NULL" for value in self._uncertain().values())
-        filters = (self.fillable, f"NOT COALESCE({_PLACED}, FALSE)", complete, afterwards)
+        filters = (self.fillable, f"NOT COALESCE({PLACED}, FALSE)", complete, afterwards)
         return (
             f"SELECT COUNT(*), {', '.join(f'COUNT(CASE WHEN {one} THEN 1 END)' for one in filters)} FROM {self.table}"
         )
@@ -77,7 +67,7 @@ class _Filling:
         certain = {
             "EVENT_TYPE": literal(self.event_type.name),
             "SCHEMA_VERSION": str(FIRST_VERSION),
-            "SOURCE_TOPIC": f"CASE WHEN {_PLACED} THEN {_TOPIC} ELSE {literal(self.event_type.topic)} END",
+            "SOURCE_TOPIC": f"CASE WHEN {PLACED} THEN {ID_TOPIC} ELSE {literal(self.event_type.topic)} END",
             "PRODUCER_SERVICE": literal(UNKNOWN),
             "INGESTION_ID": own_id,
             "EVENT_ID": own_id,
@@ -108,9 +98,8 @@ class _Filling:
 
     def _uncertain(self) -> dict[str, str]:
         """The columns for which there may be nothing, with what they hold afterwards."""
-        placed = {"SOURCE_INCARNATION": _INCARNATION, "SOURCE_PARTITION": _PARTITION, "SOURCE_OFFSET": _OFFSET}
-        values = {name: f"COALESCE({name}, CASE WHEN {_PLACED} THEN {value} END)" for name, value in placed.items()}
-        return values | {name: _first_of([quoted(name), *self._old(name)]) for name in _TIMES}
+        placed = {"SOURCE_INCARNATION": INCARNATION, "SOURCE_PARTITION": PARTITION, "SOURCE_OFFSET": OFFSET}
+        return placed | {name: _first_of([quoted(name), *self._old(name)]) for name in _TIMES}
 
     def _old(self, name: str) -> list[str]:
         old = self.taken.get(name)
@@ -195,7 +184,7 @@ def _report(session: Session, filling: _Filling) -> BackfillReport:
 def _last_number(session: Session, filling: _Filling) -> int:
     """The largest number that marks an unknown row."""
     prefix = unknown_prefix(filling.event_type.table)
-    ((last,),) = session.rows(f"SELECT MAX({_OFFSET}) FROM {filling.table} WHERE STARTSWITH(INGESTION_ID, ?)", prefix)
+    ((last,),) = session.rows(f"SELECT MAX({ID_OFFSET}) FROM {filling.table} WHERE STARTSWITH(INGESTION_ID, ?)", prefix)
     return last or 0
 
 

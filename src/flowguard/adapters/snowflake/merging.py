@@ -14,6 +14,7 @@ from typing import Final
 from flowguard.adapters.snowflake.database import Session
 from flowguard.adapters.snowflake.documents import Piece, encoded
 from flowguard.adapters.snowflake.feeding import fed
+from flowguard.adapters.snowflake.places import NOT_FILLED
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, literal
 from flowguard.domain.ingestion import IngestionId
 from flowguard.domain.rows import Filtered, Merged
@@ -144,7 +145,7 @@ def _range(piece: Piece) -> str:
         *((*one, one.offset) for one in sorted(relayed)),
     ]
     # Rows from before FlowGuard have no place as long as nobody has filled it.
-    return "SOURCE_OFFSET IS NULL OR " + " OR ".join(
+    return f"{NOT_FILLED} OR " + " OR ".join(
         f"(SOURCE_TOPIC = {literal(topic)} AND SOURCE_INCARNATION = {number} AND SOURCE_PARTITION = {partition}"
         f" AND SOURCE_OFFSET BETWEEN {low} AND {high})"
         for topic, number, partition, low, high in runs

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from flowguard.adapters.snowflake.database import Session
 from flowguard.adapters.snowflake.documents import encoded
-from flowguard.adapters.snowflake.tables import literal, table_of
+from flowguard.adapters.snowflake.places import INCARNATION, OFFSET, PARTITION, PLACED, TOPIC
+from flowguard.adapters.snowflake.tables import LANDED_AT, literal, table_of
 from flowguard.domain.catalog import EventType
 from flowguard.domain.errors import ConfigurationError, FencedError
 from flowguard.domain.ingestion import Assignment, Claim, TopicPartition
@@ -62,16 +63,15 @@ _FILLED: Final = f"""
     UPDATE FG_POSITIONS AS p SET AHEAD_TO = g.A FROM {_PLACES}
     WHERE {_KEY} AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO < g.A)
 """
-_LAST: Final = """
-    SELECT COALESCE(SOURCE_PARTITION, TRY_CAST(SPLIT_PART(INGESTION_ID, '-', -2) AS NUMBER(38, 0))),
-      MAX(COALESCE(SOURCE_OFFSET, TRY_CAST(SPLIT_PART(INGESTION_ID, '-', -1) AS NUMBER(38, 0)))) + 1
-    FROM {} WHERE SOURCE_TOPIC = ? AND COALESCE(SOURCE_INCARNATION, 1) = ? GROUP BY 1
+_LAST: Final = f"""
+    SELECT {PARTITION}, MAX({OFFSET}) + 1 FROM {{}}
+    WHERE {TOPIC} = ? AND {INCARNATION} = ? GROUP BY 1
 """
-"""Rows from before FlowGuard that were not filled yet have an ingestion id, and no place."""
-# A table that was made by FlowGuard has its incarnations beside it.
-_FOREIGN: Final = """
-    SELECT COUNT(*) FROM FG_MIGRATIONS AS m WHERE m.PART = ? AND m.NUMBER = 1 AND m.NAME = 'add columns'
-      AND EXISTS (SELECT 1 FROM {} WHERE SOURCE_TOPIC = ? AND INGESTION_ID IS NOT NULL)
+# The sink says of each row when it landed. A table from before FlowGuard may have such a column of its own.
+_FOREIGN: Final = f"""
+    SELECT COUNT(*) FROM {{}} WHERE {TOPIC} = ? AND {PLACED} AND ({LANDED_AT} IS NULL OR 0 < (
+      SELECT COUNT(*) FROM FG_MIGRATIONS AS m WHERE m.PART = ? AND m.NUMBER = 1 AND m.NAME = 'add columns'
+    ))
 """
 
 
@@ -180,7 +180,7 @@ def _incarnations(
 
 def _require_known_log(session: Session, event_type: EventType, topic_id: str) -> None:
     topic, table = event_type.topic, event_type.table
-    ((foreign,),) = session.rows(_FOREIGN.format(table_of(event_type).name), f"table {table}", topic)
+    ((foreign,),) = session.rows(_FOREIGN.format(table_of(event_type).name), topic, f"table {table}")
     if foreign:
         insert = "INSERT INTO FG_INCARNATIONS (TOPIC, INCARNATION, TOPIC_ID) VALUES"
         raise ConfigurationError(
