@@ -51,6 +51,7 @@ def test_no_secret_is_shown() -> None:
         ("snowflake://u:x@account", "names no Snowflake schema"),
         ("snowflake://u:x@account/DB", "names no Snowflake schema"),
         ("snowflake://account/DB/S", "names no Snowflake schema"),
+        ("snowflake://u:p@ss@account/DB/S", "write @ in the password as %40"),
         ("no url at all", "names no Snowflake schema"),
         ("snowflake://u:x@account/DB/S?warehose=WH", "warehose is not known"),
         ("snowflake://u:x@account/DB/S?port=a", "port is 'a'"),

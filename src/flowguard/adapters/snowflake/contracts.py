@@ -49,7 +49,9 @@ def _number(value: object) -> int | None:
 def _columns(database: Database, event_type: EventType) -> Collection[str]:
     with database.transaction() as session:
         found = columns_in(session, event_type.table)
-    table_of(event_type).require_types({name: there.type for name, there in found.items()})
+    table = table_of(event_type)
+    table.require_types(found)
+    table.require_scales(found)
     return {name.lower() for name in found}
 
 

@@ -8,8 +8,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 import snowflake.connector
@@ -35,7 +36,11 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _GOODBYE_S: Final = 3.0
 """Longer than the connector takes for it; together, at the end of the process."""
 _ABANDONED_S: Final = 120.0
-"""Snowflake gives up a transaction after five silent minutes; a COMMIT that comes later succeeds, of nothing."""
+"""Snowflake gives up a transaction after five silent minutes. What comes later succeeds, without what came before."""
+_now: Final[Callable[[], float]] = (
+    # A machine that sleeps is as silent as a process that is frozen, and the monotonic clock sleeps with it.
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 # It would ask the metadata services of three clouds at each start, for its telemetry.
 os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
@@ -43,14 +48,23 @@ os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 logging.getLogger("snowflake.connector").setLevel(logging.ERROR)
 
 
-class Session:
-    """A connection, inside of a transaction. `statements` counts what was sent."""
+class StalledError(TransientError):
+    """So long has nobody said anything in the middle of a transaction that the server may have given it up."""
 
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401  # the connector has no types
+
+class Session:
+    """A connection, inside of a transaction. `statements` counts what was sent.
+
+    Raises StalledError where `silence_s` have passed between a change and the answer to what comes after it: this
+    process was frozen, and the statements before may be undone.
+    """
+
+    def __init__(self, connection: Any, silence_s: float) -> None:  # noqa: ANN401  # the connector has no types
         self._connection = connection
+        self._silence_s = silence_s
+        self._changed = False
+        self._answered_at = _now()
         self.statements = 0
-        self.answered_at = time.monotonic()
-        """When the last statement was answered."""
 
     def rows(self, sql: str, *binds: object) -> list[tuple[Any, ...]]:
         """What a query found."""
@@ -60,15 +74,23 @@ class Session:
     def change(self, sql: str, *binds: object) -> int:
         """How many rows a statement has changed."""
         with self._executed(sql, binds) as cursor:
+            self._changed = True
             return max(0, cursor.rowcount or 0)
 
     @contextmanager
     def _executed(self, sql: str, binds: Sequence[object]) -> Iterator[Any]:
+        self._require_heard(_ABANDONED_S)
         self.statements += 1
         with self._connection.cursor() as cursor:
             cursor.execute(sql, binds or None)
-            self.answered_at = time.monotonic()
+            self._require_heard(self._silence_s)
+            self._answered_at = _now()
             yield cursor
+
+    def _require_heard(self, within_s: float) -> None:
+        silent_s = _now() - self._answered_at
+        if self._changed and silent_s > within_s:
+            raise StalledError(f"nothing was said in a transaction for {silent_s:.0f} s: it may be undone")
 
 
 class Database:
@@ -104,7 +126,7 @@ class Database:
         Raises UnknownOutcomeError where the commit failed in a way that leaves open whether it took effect.
         """
         with self._lock, mapped(self.where):
-            session = Session(self._usable())
+            session = Session(self._usable(), max(_ABANDONED_S, self._query_timeout_s + self._timeout_s))
             try:
                 try:
                     if staged and not self._staged:
@@ -121,7 +143,9 @@ class Database:
                 self._commit(session)
             finally:
                 self.statements += session.statements
-                self._used_at = time.monotonic()
+                self._used_at = _now()
+                if self._closed:  # meanwhile, by somebody who did not wait
+                    self._drop()
 
     def close(self) -> None:
         """Let go of the connection; nobody waits for a server that hangs. Idempotent."""
@@ -133,9 +157,9 @@ class Database:
     def _usable(self) -> Any:  # noqa: ANN401  # the connector has no types
         if self._closed:
             raise TransientError(f"{self.where}: closed")
-        if self._connection is not None and time.monotonic() - self._used_at > _IDLE_S:
+        if self._connection is not None and _now() - self._used_at > _IDLE_S:
             try:
-                Session(self._connection).rows("SELECT 1")
+                Session(self._connection, self._query_timeout_s).rows("SELECT 1")
             except sf.Error:
                 self._drop()
         if self._connection is None:
@@ -166,25 +190,23 @@ class Database:
                 # Somebody who died may hold a lock until Snowflake gives the session up.
                 "LOCK_TIMEOUT": max(1, round(self._query_timeout_s / 2)),
                 "TIMEZONE": "UTC",
+                "TIMESTAMP_INPUT_FORMAT": "AUTO",
                 "QUERY_TAG": "flowguard",
             },
         )
 
     def _commit(self, session: Session) -> None:
-        answered_at = session.answered_at
         try:
             session.change("COMMIT")
-        except sf.Error as error:
+        except (sf.Error, StalledError) as error:
             if not _broken(error):
                 self._roll_back(session)
                 raise
             self._drop()
             raise UnknownOutcomeError(f"{self.where}: it may or may not have been stored ({error})") from error
-
-        if time.monotonic() - answered_at > _ABANDONED_S:
-            # We were frozen, or the server was: it may have given the transaction up, and committed nothing.
+        except BaseException:
             self._drop()
-            raise UnknownOutcomeError(f"{self.where}: it may or may not have been stored: the commit came late")
+            raise
 
     def _roll_back(self, session: Session) -> None:
         try:
@@ -219,6 +241,8 @@ def _say_goodbye() -> None:
 
 def _broken(error: BaseException) -> bool:
     """Whether the connection is not to be used again."""
+    if isinstance(error, StalledError):
+        return True
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, sf.Error):

@@ -40,6 +40,8 @@ _PERSON: Final[dict[int, str]] = {
     2003: f"there is no such table, or the role may not use it; {_MIGRATE}",
     2043: "there is no such object, or the role may not use it",
     3001: "the role may not do this; grant it what `docs/guide/snowflake.md` lists",
+    90105: "there is no such database, or the role may not use it",
+    90106: "there is no such schema, or the role may not use it",
     390100: _CREDENTIALS,
     390101: _CREDENTIALS,
     390102: "the user is locked out",
@@ -87,11 +89,16 @@ def translated(error: Exception, where: str) -> FlowGuardError:
         return TransientError(f"{where}: {_TRANSIENT[number]} ({told})")
     if number in _PERSON:
         return ConfigurationError(f"{where}: {told}: {_PERSON[number]}")
-    if number in _PERMANENT or state.startswith(("22", "23")) or isinstance(error, sf.DataError | sf.IntegrityError):
+    if number in _PERMANENT or _is_of_data(state) or isinstance(error, sf.DataError | sf.IntegrityError):
         return PermanentError(told)
     if state.startswith(("42", "02")):
         return ConfigurationError(f"{where}: {told}: {_MIGRATE}")
     return TransientError(f"{where}: {told}")
+
+
+def _is_of_data(state: str) -> bool:
+    """22000 says nothing: Snowflake gives it to errors of the session, too. Those of data have their numbers above."""
+    return state.startswith(("22", "23")) and state != "22000"
 
 
 def breaks_session(error: BaseException) -> bool:

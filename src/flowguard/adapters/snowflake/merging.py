@@ -16,6 +16,7 @@ from flowguard.adapters.snowflake.documents import Piece, encoded
 from flowguard.adapters.snowflake.feeding import fed
 from flowguard.adapters.snowflake.places import NOT_FILLED
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, literal
+from flowguard.domain.errors import TransientError
 from flowguard.domain.ingestion import IngestionId
 from flowguard.domain.rows import Filtered, Merged
 
@@ -40,6 +41,8 @@ class Outcome:
     """What becomes of the rows of a piece, by their numbers."""
 
     lands: list[int] = field(default_factory=list)
+    relayed: list[int] = field(default_factory=list)
+    """Of those that land: under the id of another place."""
     absorbed: list[Absorbed] = field(default_factory=list)
 
 
@@ -58,13 +61,18 @@ def insert(session: Session, table: BronzeTable, documents: Sequence[bytes], sin
 def merge(session: Session, piece: Piece, since_days: float) -> tuple[Merged, Outcome]:
     """Insert the rows that do not exist, the first of each first. The others are in the outcome, to be remembered."""
     outcome = _resolved(session, piece, since_days)
+    inserted = 0
     if outcome.lands:
         table = piece.table
         with fed(session, piece.only(outcome.lands)) as feed:
-            session.change(
+            inserted = session.change(
                 f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, {_NOW}"
                 f" FROM {feed.source}",
                 *feed.binds,
+            )
+        if inserted != len(outcome.lands):
+            raise TransientError(
+                f"{inserted} rows went into {piece.table.name} of {len(outcome.lands)}; all are undone"
             )
     return Merged(len(outcome.lands), len(piece) - len(outcome.lands)), outcome
 
@@ -94,6 +102,7 @@ def _resolved(session: Session, piece: Piece, since_days: float) -> Outcome:
             outcome.lands.append(number)
             seen[id_], events[key] = place, id_
             if id_ != str(place):
+                outcome.relayed.append(number)
                 outcome.absorbed.append((name, *place, "relayed", id_))
         elif at != place:
             outcome.absorbed.append((name, *place, "duplicate", first))
@@ -120,7 +129,12 @@ def _found(session: Session, piece: Piece, since_days: float) -> tuple[dict[int,
             *feed.binds,
             table.event_type.name,
         )
-    by_id = {number: IngestionId(*place) for number, same, *place, _ in rows if same}
+    by_id = {
+        # A row from before FlowGuard may have no place yet but the one that its id tells.
+        number: IngestionId.parse(first) if place[-1] is None else IngestionId(*place)
+        for number, same, *place, first in rows
+        if same
+    }
     return by_id, {number: first for number, same, *_, first in rows if not same}
 
 
@@ -135,15 +149,16 @@ def _lately(table: BronzeTable, since_days: float) -> str:
 
 def _range(piece: Piece) -> str:
     """Where rows with these ingestion ids are, if they came from where their ids say."""
-    offsets: dict[tuple[str, int, int], list[int]] = {}
+    # Apart, because what was relayed may be from long ago: that must not make the range of the others wide.
+    own: dict[tuple[str, int, int], list[int]] = {}
+    relayed: dict[tuple[str, int, int], list[int]] = {}
     for place, id_ in zip(piece.places, piece.ids, strict=True):
         if id_ == str(place):
-            offsets.setdefault(place[:3], []).append(place.offset)
-    relayed = {IngestionId.parse(id_) for place, id_ in zip(piece.places, piece.ids, strict=True) if id_ != str(place)}
-    runs = [
-        *((*place, min(some), max(some)) for place, some in offsets.items()),
-        *((*one, one.offset) for one in sorted(relayed)),
-    ]
+            own.setdefault(place[:3], []).append(place.offset)
+        else:
+            first = IngestionId.parse(id_)
+            relayed.setdefault(first[:3], []).append(first.offset)
+    runs = [(*place, min(some), max(some)) for found in (own, relayed) for place, some in found.items()]
     # Rows from before FlowGuard have no place as long as nobody has filled it.
     return f"{NOT_FILLED} OR " + " OR ".join(
         f"(SOURCE_TOPIC = {literal(topic)} AND SOURCE_INCARNATION = {number} AND SOURCE_PARTITION = {partition}"

@@ -19,6 +19,7 @@ from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Da
 from flowguard.adapters.snowflake.dead_letters import definition
 from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.catalog import EventType
+from flowguard.domain.errors import ConfigurationError, PermanentError
 from flowguard.domain.migrations import Migration, numbered, pending
 
 if TYPE_CHECKING:
@@ -58,15 +59,22 @@ def migrate(
         if steps and not dry_run:  # whoever may make no tables may find that all are there
             with database.transaction() as session:
                 session.change(_BOOKKEEPING)
-            for step in steps:
-                with database.transaction() as session:
-                    for statement in step.statements:
-                        session.change(statement)
-                    session.change(
-                        "INSERT INTO FG_MIGRATIONS SELECT ?, ?, ?, ?, CURRENT_TIMESTAMP()",
-                        step.part, step.number, step.name, step.checksum,
-                    )  # fmt: skip
+            try:
+                for step in steps:
+                    _apply(database, step)
+            except PermanentError as error:  # rows of an older table that the new type does not hold
+                raise ConfigurationError(f"{database.where}: {error}: mend these rows, and migrate again") from error
         return steps
+
+
+def _apply(database: Database, step: Migration) -> None:
+    with database.transaction() as session:
+        for statement in step.statements:
+            session.change(statement)
+        session.change(
+            "INSERT INTO FG_MIGRATIONS SELECT ?, ?, ?, ?, CURRENT_TIMESTAMP()",
+            step.part, step.number, step.name, step.checksum,
+        )  # fmt: skip
 
 
 def migrations_of(part: Part) -> list[Migration]:

@@ -77,7 +77,12 @@ _FOREIGN: Final = f"""
 
 def take_turn(session: Session) -> None:
     """Wait for the writers before, and keep others waiting until the transaction ends."""
-    session.change("UPDATE FG_POSITIONS SET EPOCH = EPOCH + 1 WHERE TOPIC = ?", TURN)
+    if session.change("UPDATE FG_POSITIONS SET EPOCH = EPOCH + 1 WHERE TOPIC = ?", TURN) != 1:
+        raise ConfigurationError(
+            "FG_POSITIONS has not the one row by which writers take turns:"
+            " INSERT INTO FG_POSITIONS (TOPIC, INCARNATION, PARTITION, EPOCH, OWNER)"
+            f" VALUES ({literal(TURN)}, 0, 0, 0, 'whose turn it is')"
+        )
 
 
 def claim(

@@ -15,7 +15,7 @@ from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_wi
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import Fitted
 from flowguard.domain.errors import ConfigurationError, PermanentError, UnknownOutcomeError
-from flowguard.domain.ingestion import Assignment, Claim
+from flowguard.domain.ingestion import Assignment, Claim, IngestionId
 from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
 from flowguard.ports.sink import EventSink
 
@@ -141,6 +141,8 @@ class SnowflakeEventSink(EventSink):
                     for place in map(piece.places.__getitem__, outcome.lands):
                         if ((place.topic, place.partition), place.incarnation) not in moved:
                             ends[place[:3]] = max(ends.get(place[:3], 0), place.offset + 1)
+                    for first in map(IngestionId.parse, map(piece.ids.__getitem__, outcome.relayed)):
+                        ends[first[:3]] = max(ends.get(first[:3], 0), first.offset + 1)
                 remember(session, absorbed, batch.filtered)
                 filled(session, ends)
         except UnknownOutcomeError:

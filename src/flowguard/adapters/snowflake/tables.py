@@ -26,6 +26,7 @@ TYPES: Final[dict[Kind, str]] = {
 }
 LANDED_AT: Final = "LANDED_AT"
 """When the sink wrote the row: what landed last is found by it, and events that are sent again are looked for in it."""
+_LANDED: Final = Column(LANDED_AT.lower(), Kind.TIMESTAMP)
 _LONGEST: Final = 255
 _FULL_LENGTH: Final = 16_777_216
 """Characters that a VARCHAR holds for which nobody gave a length."""
@@ -97,24 +98,29 @@ class BronzeTable:
         digits are widened, so that nothing is cut or rounded. Raises ConfigurationError where a column has a type that
         cannot hold ours.
         """
-        self.require_types({name: there.type for name, there in found.items()})
+        self.require_types(found)
+        for column in self.columns:
+            there = found.get(column.name.upper())
+            if there is not None and column.kind is Kind.DECIMAL and (there.scale or 0) > SCALE:
+                raise self._refused(column, f"{there.type}({there.precision}, {there.scale})")
         wanted = {**{column.name.upper(): TYPES[column.kind] for column in self.columns}, LANDED_AT: "TIMESTAMP_TZ"}
         actions: list[str] = []
         updates: list[str] = []
         for name, kind in wanted.items():
-            there, spare = found.get(name), f"{name}__FG"
-            if there is None and spare in found:  # a conversion was broken off here
-                updates.append(f"ALTER TABLE {self.name} RENAME COLUMN {quoted(spare)} TO {quoted(name)}")
+            there, old = found.get(name), f"{name}__FG"
+            wrong_scale = there is not None and kind == TYPES[Kind.DECIMAL] and there.scale not in {None, SCALE}
+            if wrong_scale or old in found:
+                # Snowflake does not change the scale of a column: another one takes its place. Where that was broken
+                # off before, it goes on.
+                begun = old in found
+                updates += [
+                    *([] if begun else [f"ALTER TABLE {self.name} RENAME COLUMN {quoted(name)} TO {quoted(old)}"]),
+                    *([] if begun and there else [f"ALTER TABLE {self.name} ADD COLUMN {quoted(name)} {kind}"]),
+                    f"UPDATE {self.name} SET {quoted(name)} = {quoted(old)} WHERE {quoted(name)} IS NULL",
+                    f"ALTER TABLE {self.name} DROP COLUMN {quoted(old)}",
+                ]
             elif there is None:
                 actions.append(f"ADD COLUMN {quoted(name)} {kind}")
-            elif kind == TYPES[Kind.DECIMAL] and there.scale not in {None, SCALE}:
-                # Snowflake does not change the scale of a column: another one takes its place.
-                updates += [
-                    f"ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS {quoted(spare)} {kind}",
-                    f"UPDATE {self.name} SET {quoted(spare)} = {quoted(name)}",
-                    f"ALTER TABLE {self.name} DROP COLUMN {quoted(name)}",
-                    f"ALTER TABLE {self.name} RENAME COLUMN {quoted(spare)} TO {quoted(name)}",
-                ]
             elif kind == "VARCHAR" and there.length is not None and there.length < _FULL_LENGTH:
                 actions.append(f"ALTER COLUMN {quoted(name)} SET DATA TYPE VARCHAR")
             elif kind == TYPES[Kind.INTEGER] and there.scale == 0 and (there.precision or 38) < 38:  # noqa: PLR2004
@@ -132,17 +138,31 @@ class BronzeTable:
         (column,) = (one for one in self.columns if one.name.lower() == name)
         return f"ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS {quoted(name)} {TYPES[column.kind]}"
 
-    def require_types(self, found: Mapping[str, str]) -> None:
+    def require_types(self, found: Mapping[str, FoundColumn]) -> None:
         """Raise ConfigurationError where a column (by name in upper case) has a type that does not hold ours."""
+        for column in (*self.columns, _LANDED):
+            there = found.get(column.name.upper())
+            if there is not None and re.sub(r"\(.*", "", there.type).strip().upper() not in _HOLDS[column.kind]:
+                raise self._refused(column, there.type)
+
+    def require_scales(self, found: Mapping[str, FoundColumn]) -> None:
+        """Raise ConfigurationError where a number would be rounded on its way in: Snowflake does that silently."""
         for column in self.columns:
             there = found.get(column.name.upper())
-            if there is not None and re.sub(r"\(.*", "", there).strip().upper() not in _HOLDS[column.kind]:
-                whose = "FlowGuard's own" if column in METADATA else f"the model's of {self.event_type.name}"
-                mend = "rename the one that is there" if column in METADATA else "give the field another name"
+            if there is not None and column.kind is Kind.DECIMAL and there.scale not in {None, SCALE}:
                 raise ConfigurationError(
-                    f"column {column.name.upper()} of table {self.event_type.table.upper()} is {there}, and {whose} is"
-                    f" {TYPES[column.kind]}, which it does not hold: {mend}"
+                    f"column {column.name.upper()} of table {self.event_type.table.upper()} has {there.scale} decimal"
+                    f" places, and {SCALE} are needed: run `flowguard migrate`"
                 )
+
+    def _refused(self, column: Column, there: str) -> ConfigurationError:
+        own = column in METADATA or column is _LANDED
+        whose = "FlowGuard's own" if own else f"the model's of {self.event_type.name}"
+        mend = "rename the one that is there" if own else "give the field another name"
+        return ConfigurationError(
+            f"column {column.name.upper()} of table {self.event_type.table.upper()} is {there}, and {whose} is"
+            f" {TYPES[column.kind]}, which it does not hold: {mend}"
+        )
 
     def loaded(self, row: Sequence[Any]) -> dict[str, object]:
         """A stored row by column name in lower case, in Python's own types."""

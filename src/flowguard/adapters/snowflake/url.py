@@ -51,6 +51,8 @@ def url_of(text: str) -> SnowflakeUrl:
     except (ArgumentError, ValueError) as error:
         raise ConfigurationError(f"the text names no Snowflake schema: {_FORM}") from error
     path = [part for part in (url.database or "").split("/") if part]
+    if "@" in (url.host or ""):
+        raise ConfigurationError(f"snowflake://...: write @ in the password as %40; {_FORM}")
     if url.drivername != "snowflake" or not url.host or not url.username or len(path) != 2:  # noqa: PLR2004
         where = f"snowflake://{url.host or ''}/{url.database or ''}"
         raise ConfigurationError(f"{where} names no Snowflake schema: {_FORM}")
