@@ -37,6 +37,7 @@ ANSWERS = [
     (904, "42000", ASK, "run `flowguard migrate`"),
     (1003, "42000", ASK, "run `flowguard migrate`"),
     (2003, "42S02", ASK, "there is no such table, or the role may not use it"),
+    (2023, "22000", ASK, "a column has another type than FlowGuard's"),
     (2043, "02000", ASK, "there is no such object"),
     (3001, "42501", ASK, "grant it what `docs/guide/snowflake.md` lists"),
     (100035, "22007", BLAME, "told by the server"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.adapters.postgres.original import OriginalStorage
+from tests.adapters.postgres import original as on_postgres
+from tests.adapters.snowflake import original as on_snowflake
 from tests.entrypoints.cli.conftest import Cli
 
 
@@ -18,12 +19,8 @@ def test_an_embedded_warehouse_has_nothing_to_fill(cli: Cli) -> None:
     assert cli("backfill", "metadata", "--json").json == {"dry_run": False, "streams": {}}
 
 
-@pytest.mark.postgres
-class TestOnPostgres:
-    @pytest.fixture(autouse=True)
-    def _original(self, postgres_url: str, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
-        OriginalStorage(postgres_url, grown=True).close()
-        monkeypatch.setenv("FLOWGUARD_SINK_URL", postgres_url)
+class OfTheOriginalSystem:
+    """Give it a warehouse of the original system, chosen by the environment."""
 
     def test_migrate_then_fill(self, cli: Cli) -> None:
         early = cli("backfill", "metadata")
@@ -56,3 +53,19 @@ class TestOnPostgres:
         assert "clicks: occurred_at is taken from clicked_at" in lines
         again = cli("backfill", "metadata").out.splitlines()
         assert again[1].split() == ["clicks", "242", "0", "44", "81.8%", "81.8%", "81.8%"]
+
+
+@pytest.mark.postgres
+class TestOnPostgres(OfTheOriginalSystem):
+    @pytest.fixture(autouse=True)
+    def _original(self, postgres_url: str, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+        on_postgres.OriginalStorage(postgres_url, grown=True).close()
+        monkeypatch.setenv("FLOWGUARD_SINK_URL", postgres_url)
+
+
+@pytest.mark.snowflake
+class TestOnSnowflake(OfTheOriginalSystem):
+    @pytest.fixture(autouse=True)
+    def _original(self, snowflake_url: str, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+        on_snowflake.OriginalStorage(snowflake_url, grown=True).close()
+        monkeypatch.setenv("FLOWGUARD_SINK_URL", snowflake_url)

@@ -12,7 +12,8 @@ from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import SchemaContracts
 from flowguard.domain.errors import ConfigurationError
 
-_UNKNOWN_COLUMN = 904
+_CHANGED = (904, 2023)
+"""An unknown column, and one of another type than the values that are given for it."""
 _FORBIDDEN = 3001
 
 
@@ -22,8 +23,8 @@ def contracts_on(database: Database, default: SchemaContract) -> SchemaContracts
 
 
 def table_was_changed(error: BaseException) -> bool:
-    """Whether the server did not know a column."""
-    return error.__cause__ is not None and number_of(error.__cause__) == _UNKNOWN_COLUMN
+    """Whether the server did not know a column, or knew it by another type."""
+    return error.__cause__ is not None and number_of(error.__cause__) in _CHANGED
 
 
 def columns_in(session: Session, table: str) -> dict[str, FoundColumn]:

@@ -38,6 +38,7 @@ _PERSON: Final[dict[int, str]] = {
     904: _MIGRATE,
     1003: _MIGRATE,
     2003: f"there is no such table, or the role may not use it; {_MIGRATE}",
+    2023: "a column has another type than FlowGuard's; " + _MIGRATE,
     2043: "there is no such object, or the role may not use it",
     3001: "the role may not do this; grant it what `docs/guide/snowflake.md` lists",
     90105: "there is no such database, or the role may not use it",

@@ -131,7 +131,7 @@ def _found(session: Session, piece: Piece, since_days: float) -> tuple[dict[int,
         )
     by_id = {
         # A row from before FlowGuard may have no place yet but the one that its id tells.
-        number: IngestionId.parse(first) if place[-1] is None else IngestionId(*place)
+        number: IngestionId.parse(first) if None in place else IngestionId(*place)
         for number, same, *place, first in rows
         if same
     }

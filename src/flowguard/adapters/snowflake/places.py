@@ -1,4 +1,4 @@
-"""Where a row of a bronze table came from, as SQL: of one from before FlowGuard, its ingestion id may be all that tells.
+"""Where a row of a bronze table came from, as SQL: of an older one, its ingestion id may be all that tells.
 
 Such an id is `topic-partition-offset`, or `topic@incarnation-partition-offset`. The texts name the table's columns.
 """
