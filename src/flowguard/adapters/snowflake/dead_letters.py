@@ -1,7 +1,7 @@
 """Dead letters in tables: one shape for all event types, a table for each.
 
-Snowflake keeps no UNIQUE, and a statement sees what was committed before it began, not before it got its lock. So who
-writes letters changes the one row of FG_DEAD_LETTER_TURN first, and so waits for those before.
+Snowflake keeps no UNIQUE, and it is not known from an account whether a MERGE that has waited for its lock looks at the
+rows as they are then. So who writes letters changes the one row of FG_DEAD_LETTER_TURN first, and waits for those before.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ _PARAMETERS: Final = (
     "token",
     "warehouse",
 )
-_SECRETS: Final = ("password", "private_key_file_pwd", "token")
 
 
 @dataclass(frozen=True)
