@@ -1,7 +1,7 @@
 """Dead letters in tables: one shape for all event types, a table for each.
 
 Snowflake keeps no UNIQUE, and it is not known from an account whether a MERGE that has waited for its lock looks at the
-rows as they are then. So who writes letters changes the one row of FG_DEAD_LETTER_TURN first, and waits for those before.
+rows as they are then. So who writes letters changes the one row of FG_DEAD_LETTER_TURN first, and waits for others.
 """
 
 from __future__ import annotations
