@@ -22,7 +22,7 @@ from benchmarks.clicks import records
 from benchmarks.core import CATALOG, CLICKS
 from benchmarks.report import Line
 from flowguard.adapters.snowflake import Part, SnowflakeEventSink, migrate, url_of
-from flowguard.adapters.snowflake.documents import piece_of
+from flowguard.adapters.snowflake.documents import pieces_of
 from flowguard.adapters.snowflake.feeding import is_large
 from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.batching import Batch
@@ -79,7 +79,7 @@ def _write(sink: SnowflakeEventSink, log: _Log, number: int) -> _Cost:
     report = sink.write(SinkBatch((rows,), (move,)))
     seconds = perf_counter() - start
     assert report.merged[CLICKS.name].inserted == number
-    return _Cost(number, sink.statements - before, seconds, is_large(piece_of(table_of(CLICKS), [rows]).documents))
+    return _Cost(number, sink.statements - before, seconds, is_large(pieces_of(table_of(CLICKS), [rows])[0].documents))
 
 
 def _one_by_one(url: str, rows: Rows) -> _Cost:

@@ -8,12 +8,12 @@ from contextlib import closing
 import pytest
 
 from flowguard.adapters.snowflake import Part, SnowflakeEventSink, migrate
-from flowguard.adapters.snowflake.documents import piece_of
+from flowguard.adapters.snowflake.documents import pieces_of
 from flowguard.adapters.snowflake.feeding import MOST_BYTES
 from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.catalog import BUILT_IN
 from flowguard.domain.rows import Merged, Move, Rows
-from tests.builders import CLICKS, ORDERS, place, rows
+from tests.builders import CLICKS, ORDERS, event, place, rows
 from tests.contracts.sink_case import batch, claim
 from tests.servers.snowflake import Faults
 
@@ -26,12 +26,10 @@ BY_FILE = 3
 """Beside them, for each type: PUT, COPY, and the DELETE that empties the staging table."""
 MAKE_STAGE = 2
 """Once a connection: the staging table, and the stage."""
-FOUND_OUT = 2
-"""Positions that do not stand where they are expected: asking, and ROLLBACK."""
-KNOWN = 4
-"""The turn, where positions stand, what is there already, COMMIT."""
-SOME_NEW = 2
-"""Beside them, where some rows are new: the positions, the rows."""
+EXPLAINED = 1
+"""Beside them, where some are there already: what they are, so that the audit can tell."""
+FOUND_OUT = 1
+"""Beside them, where positions stand elsewhere than expected: moving them from where they are."""
 
 
 class Counted:
@@ -83,8 +81,8 @@ def counted(faulty_url: str, faults: Faults) -> Iterator[Counted]:
 
 def bound_at_most() -> int:
     """How many clicks a statement takes."""
-    (document,) = piece_of(table_of(CLICKS), [rows(CLICKS, range(10_000, 10_001))]).documents
-    return MOST_BYTES // (len(document) + 1) - 100
+    (piece,) = pieces_of(table_of(CLICKS), [rows(CLICKS, range(10_000, 10_001))])
+    return MOST_BYTES // (len(piece.documents[0]) + 1) - 100
 
 
 def test_new_rows_that_are_bound_to_the_statement(counted: Counted) -> None:
@@ -99,12 +97,26 @@ def test_new_rows_by_a_file(counted: Counted) -> None:
     assert counted.land(10_000, 10_000) == NEW_OF_TWO + 2 * BY_FILE
 
 
-@pytest.mark.parametrize("number", [1, 100, 1_000])
+@pytest.mark.parametrize("number", [1, 100, 1_000, 10_000])
 def test_rows_that_are_there_already(counted: Counted, number: int) -> None:
+    by_file = BY_FILE if number > bound_at_most() else 0
     counted.land(number)
-    assert counted.write(rows(CLICKS, range(1, 1 + number))) == FOUND_OUT + KNOWN
+    replay = rows(CLICKS, range(1, 1 + number))
+    counted.write(replay, moving=False)
+    assert counted.write(replay, moving=False) == NEW + EXPLAINED + by_file
     assert counted.report == {"clicks": Merged(0, number)}
-    # Half of them, and as many new ones.
+    # The position stands past them, and the writer did not know: half of them, and as many new ones.
     again = rows(CLICKS, range(1, 1 + 2 * number))
-    assert counted.write(again) == FOUND_OUT + KNOWN + SOME_NEW
+    by_file = BY_FILE if 2 * number > bound_at_most() else 0
+    assert counted.write(again) == FOUND_OUT + NEW + EXPLAINED + by_file
     assert counted.report == {"clicks": Merged(number, number)}
+
+
+@pytest.mark.parametrize("number", [1, 100, 1_000])
+def test_events_that_their_producer_has_sent_again(counted: Counted, number: int) -> None:
+    counted.land(number)
+    start = 1 + number
+    sent_again = {start + at: event(CLICKS, f"1/0/{1 + at}") for at in range(number)}
+    twice = {start + number + at: event(CLICKS, f"new-{at % number}") for at in range(2 * number)}
+    assert counted.write(rows(CLICKS, sent_again | twice)) == NEW + EXPLAINED
+    assert counted.report == {"clicks": Merged(number, 2 * number)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import msgspec
 from flowguard.adapters.snowflake.tables import SCALE, BronzeTable
 from flowguard.domain.columns import METADATA, Kind
 from flowguard.domain.errors import PermanentError, RowFault
-from flowguard.domain.ingestion import IngestionId
+from flowguard.domain.ingestion import IngestionId, ingestion_id_prefix
 from flowguard.domain.rows import Rows
 
 _encode: Final = msgspec.json.Encoder(decimal_format="string").encode
@@ -26,41 +26,45 @@ _INGESTION_ID, _SERVICE, _EVENT = _AT["ingestion_id"], _AT["producer_service"], 
 class Piece:
     """Rows of one table, in the order in which they are written, each as its document.
 
-    `places`: where each stood in the log. `keys`: its (producer service, event id). `ids`: its ingestion id.
+    A document ends with the ingestion id of the row before it that is the same event, or record, where there is one;
+    and with true, where it was relayed: its own id is of another place. `places`: where each stood in the log.
+    `relayed`: the ids of those that were.
     """
 
     table: BronzeTable
-    documents: list[bytes]
-    places: list[IngestionId]
-    ids: list[str]
-    keys: list[tuple[str, str]]
+    documents: list[bytes] = field(default_factory=list)
+    places: list[IngestionId] = field(default_factory=list)
+    relayed: list[IngestionId] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.documents)
 
-    @property
-    def unique(self) -> bool:
-        """Whether no two of its rows are one event, or one record of the log."""
-        return len(set(self.ids)) == len(set(self.keys)) == len(self)
 
-    @property
-    def own(self) -> bool:
-        """Whether each has the ingestion id of where it stood: none was relayed."""
-        return all(id_ == str(place) for id_, place in zip(self.ids, self.places, strict=True))
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The rows of a piece, by what makes two of them one: each is (ingestion id, was it relayed)."""
 
-    def only(self, numbers: Iterable[int]) -> list[bytes]:
-        """The documents of these rows."""
-        return [self.documents[number] for number in numbers]
+    by_id: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    by_event: dict[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
 
 
-def piece_of(table: BronzeTable, together: Sequence[Rows]) -> Piece:
-    """The rows of one table. Raises PermanentError with the rows that no document can hold without changing them."""
+def pieces_of(table: BronzeTable, together: Sequence[Rows]) -> list[Piece]:
+    """The rows of one table, to be written one piece after the other; one piece, but for what was relayed.
+
+    Whether a relayed row lands, only the table can tell, and with it what becomes of rows that are the same event, or
+    have the same id: they are in a later piece. Raises PermanentError with the rows that no document can hold without
+    changing them.
+    """
     converters = [(at, _CONVERTERS[one.kind]) for at, one in enumerate(table.columns) if one.kind in _CONVERTERS]
-    piece = Piece(table, [], [], [], [])
+    pieces: list[tuple[Piece, _Seen]] = []
     faults: list[RowFault] = []
     for rows in together:
+        prefix = ingestion_id_prefix(rows.partition.topic, rows.incarnation, rows.partition.partition)
         for offset, row in zip(rows.offsets, rows.values, strict=True):
-            values = [len(piece.documents), *row]
+            id_ = row[_INGESTION_ID]
+            relayed = id_ != f"{prefix}{offset}"
+            piece, first = _place(table, pieces, (id_, relayed), (row[_SERVICE], row[_EVENT]))
+            values = [len(piece), *row, *((first, relayed) if first or relayed else ())]
             try:
                 for at, convert in converters:
                     values[at + 1] = convert(row[at])
@@ -69,11 +73,28 @@ def piece_of(table: BronzeTable, together: Sequence[Rows]) -> Piece:
                 faults.append(RowFault(rows.partition, offset, f"it cannot be sent to Snowflake: {error}"))
                 continue
             piece.places.append(IngestionId(rows.partition.topic, rows.incarnation, rows.partition.partition, offset))
-            piece.ids.append(row[_INGESTION_ID])
-            piece.keys.append((row[_SERVICE], row[_EVENT]))
+            if relayed:
+                piece.relayed.append(IngestionId.parse(id_))
     if faults:
         raise PermanentError(f"{faults[0].error} ({len(faults)} such in the batch)", faults)
-    return piece
+    return [piece for piece, _ in pieces]
+
+
+def _place(
+    table: BronzeTable, pieces: list[tuple[Piece, _Seen]], row: tuple[str, bool], event: tuple[str, str]
+) -> tuple[Piece, str | None]:
+    """The piece that the row is of; and the id of the row before it there that is the same."""
+    id_, relayed = row
+    for piece, seen in pieces:
+        same = [one for one in (seen.by_id.get(id_), seen.by_event.get(event)) if one is not None]
+        if not same:
+            seen.by_id[id_] = seen.by_event[event] = row
+            return piece, None
+        if not relayed and not any(was_relayed for _, was_relayed in same):
+            seen.by_id.setdefault(id_, row)
+            return piece, same[0][0]
+    pieces.append((Piece(table), _Seen({id_: row}, {event: row})))
+    return pieces[-1][0], None
 
 
 def array_of(documents: Sequence[bytes]) -> str:

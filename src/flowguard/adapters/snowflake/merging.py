@@ -7,158 +7,136 @@ offsets: they are looked for in what landed lately.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Final
 
 from flowguard.adapters.snowflake.database import Session
 from flowguard.adapters.snowflake.documents import Piece, encoded
 from flowguard.adapters.snowflake.feeding import fed
-from flowguard.adapters.snowflake.places import NOT_FILLED
+from flowguard.adapters.snowflake.places import INCARNATION, NOT_FILLED, OFFSET, PARTITION, TOPIC
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, literal
-from flowguard.domain.errors import TransientError
-from flowguard.domain.ingestion import IngestionId
-from flowguard.domain.rows import Filtered, Merged
+from flowguard.domain.rows import Filtered
 
-_ABSORB: Final = """
-    INSERT INTO FG_ABSORBED (EVENT_TYPE, TOPIC, INCARNATION, PARTITION, "OFFSET", KIND, FIRST_INGESTION_ID)
-    SELECT s.v[0]::VARCHAR, s.v[1]::VARCHAR, s.v[2]::NUMBER(38, 0), s.v[3]::NUMBER(38, 0), s.v[4]::NUMBER(38, 0),
-      s.v[5]::VARCHAR, s.v[6]::VARCHAR
-    FROM {} LEFT JOIN FG_ABSORBED AS a ON a.EVENT_TYPE = s.v[0]::VARCHAR AND a.TOPIC = s.v[1]::VARCHAR
-      AND a.INCARNATION = s.v[2]::NUMBER(38, 0) AND a.PARTITION = s.v[3]::NUMBER(38, 0)
-      AND a."OFFSET" = s.v[4]::NUMBER(38, 0)
-    WHERE a.TOPIC IS NULL
-"""
-_SOURCE: Final = "SOURCE_TOPIC, SOURCE_INCARNATION, SOURCE_PARTITION, SOURCE_OFFSET"
 _NOW: Final = "DATEADD(MICROSECOND, s.v[0]::NUMBER(38, 0), CURRENT_TIMESTAMP())"
 """One row after the other, so that the order in which they were logged can be told."""
-Absorbed = tuple[str, str, int, int, int, str, str | None]
-"""A row of FG_ABSORBED. Kind `relayed`: a row landed from there under the id of another place."""
+_LONGER_DAYS: Final = 1 / 24
+"""What was within the window when rows were inserted still is when the others are explained."""
+_INTO_ABSORBED: Final = """
+    INSERT INTO FG_ABSORBED (EVENT_TYPE, TOPIC, INCARNATION, PARTITION, "OFFSET", KIND, FIRST_INGESTION_ID)
+"""
+_NOTED: Final = """
+    FG_ABSORBED AS a ON a.EVENT_TYPE = s.TYPE AND a.TOPIC = s.T AND a.INCARNATION = s.I AND a.PARTITION = s.P
+      AND a."OFFSET" = s.O
+"""
+_ABSORB: Final = f"""
+    {_INTO_ABSORBED} WITH s AS ({{rows}})
+    SELECT s.TYPE, s.T, s.I, s.P, s.O, CASE WHEN {{here}} THEN 'relayed' ELSE 'duplicate' END,
+      COALESCE(i.ID, k.INGESTION_ID, s.FIRST)
+    FROM s LEFT JOIN {{by_id}} AS i ON i.ID = s.ID
+    LEFT JOIN {{lately}} AS k ON k.PRODUCER_SERVICE = s.SERVICE AND k.EVENT_ID = s.EVENT
+    LEFT JOIN {_NOTED}
+    WHERE a.TOPIC IS NULL AND COALESCE(i.ID, k.INGESTION_ID, s.FIRST) IS NOT NULL AND (NOT {{here}} OR s.RELAYED)
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY s.N ORDER BY k.INGESTION_ID) = 1
+"""
+_HERE: Final = "COALESCE(i.T = s.T AND i.I = s.I AND i.P = s.P AND i.O = s.O, FALSE)"
+"""Whether the row with that ingestion id came from here."""
+_FILTER: Final = f"""
+    {_INTO_ABSORBED} WITH s AS (
+      SELECT s.v[0]::VARCHAR AS TYPE, s.v[1]::VARCHAR AS T, s.v[2]::NUMBER(38, 0) AS I, s.v[3]::NUMBER(38, 0) AS P,
+        s.v[4]::NUMBER(38, 0) AS O
+      FROM {{source}})
+    SELECT s.TYPE, s.T, s.I, s.P, s.O, 'filtered', NULL FROM s LEFT JOIN {_NOTED} WHERE a.TOPIC IS NULL
+"""
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What becomes of the rows of a piece, by their numbers."""
+def land(session: Session, piece: Piece, since_days: float, *, new: bool) -> int:
+    """Insert the rows that do not exist, and note of the others what they are; how many went in.
 
-    lands: list[int] = field(default_factory=list)
-    relayed: list[int] = field(default_factory=list)
-    """Of those that land: under the id of another place."""
-    absorbed: list[Absorbed] = field(default_factory=list)
-
-
-def insert(session: Session, table: BronzeTable, documents: Sequence[bytes], since_days: float) -> int:
-    """Insert all but the events that landed within so many days; how many went in."""
-    service, event = (f"s.v[{table.at(name)}]::VARCHAR" for name in ("producer_service", "event_id"))
-    with fed(session, documents) as feed:
-        return session.change(
+    `new`: nothing of it was written before, so that only events may be there already that their producer sent again.
+    """
+    table = piece.table
+    service, event, id_ = (f"{table.value(name)}::VARCHAR" for name in ("producer_service", "event_id", "ingestion_id"))
+    look, unless = "", f"{table.first} IS NULL AND k.EVENT_ID IS NULL"
+    if not new:
+        look, unless = f" LEFT JOIN {_by_id(piece)} AS i ON i.ID = {id_}", f"{unless} AND i.ID IS NULL"
+    with fed(session, piece.documents) as feed:
+        inserted = session.change(
             f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, {_NOW}"
-            f" FROM {feed.source} LEFT JOIN {_lately(table, since_days)} AS t"
-            f" ON t.PRODUCER_SERVICE = {service} AND t.EVENT_ID = {event} WHERE t.EVENT_ID IS NULL",
+            f" FROM {feed.source} LEFT JOIN {_lately(table, since_days)} AS k"
+            f" ON k.PRODUCER_SERVICE = {service} AND k.EVENT_ID = {event}{look} WHERE {unless}",
             *feed.binds,
         )
-
-
-def merge(session: Session, piece: Piece, since_days: float) -> tuple[Merged, Outcome]:
-    """Insert the rows that do not exist, the first of each first. The others are in the outcome, to be remembered."""
-    outcome = _resolved(session, piece, since_days)
-    inserted = 0
-    if outcome.lands:
-        table = piece.table
-        with fed(session, piece.only(outcome.lands)) as feed:
-            inserted = session.change(
-                f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, {_NOW}"
-                f" FROM {feed.source}",
+        if inserted < len(piece) or piece.relayed:
+            session.change(
+                _ABSORB.format(
+                    rows=_explained(table, feed.source),
+                    here=_HERE,
+                    by_id=_by_id(piece),
+                    lately=_lately(table, since_days + _LONGER_DAYS),
+                ),
                 *feed.binds,
             )
-        if inserted != len(outcome.lands):
-            raise TransientError(
-                f"{inserted} rows went into {piece.table.name} of {len(outcome.lands)}; all are undone"
-            )
-    return Merged(len(outcome.lands), len(piece) - len(outcome.lands)), outcome
+    return inserted
 
 
-def remember(session: Session, absorbed: Sequence[Absorbed], filtered: Iterable[Filtered] = ()) -> None:
-    """Note the source positions that were resolved without a row of their own; each once."""
-    rows = {row[:5]: row for row in reversed(absorbed)}
-    for one in filtered:
-        for offset in one.offsets:
-            place = (one.event_type.name, one.partition.topic, one.incarnation, one.partition.partition, offset)
-            rows.setdefault(place, (*place, "filtered", None))
-    if rows:
-        with fed(session, [encoded(row) for row in rows.values()]) as feed:
-            session.change(_ABSORB.format(feed.source), *feed.binds)
-
-
-def _resolved(session: Session, piece: Piece, since_days: float) -> Outcome:
-    """Which rows exist, told by the table, and among themselves."""
-    by_id, by_key = _found(session, piece, since_days)
-    outcome, name = Outcome(), piece.table.event_type.name
-    seen: dict[str, IngestionId] = {}
-    events: dict[tuple[str, str], str] = {}
-    for number, (place, id_, key) in enumerate(zip(piece.places, piece.ids, piece.keys, strict=True)):
-        at = by_id.get(number) or seen.get(id_)
-        first = id_ if at is not None else by_key.get(number) or events.get(key)
-        if first is None:
-            outcome.lands.append(number)
-            seen[id_], events[key] = place, id_
-            if id_ != str(place):
-                outcome.relayed.append(number)
-                outcome.absorbed.append((name, *place, "relayed", id_))
-        elif at != place:
-            outcome.absorbed.append((name, *place, "duplicate", first))
-    return outcome
-
-
-def _found(session: Session, piece: Piece, since_days: float) -> tuple[dict[int, IngestionId], dict[int, str]]:
-    """By number: where the row with the same ingestion id came from; the ingestion id of the row of the same event."""
-    table = piece.table
-    documents = [
-        encoded((number, id_, *key)) for number, (id_, key) in enumerate(zip(piece.ids, piece.keys, strict=True))
-    ]
-    with fed(session, documents) as feed:
-        rows = session.rows(
-            f"WITH s AS (SELECT s.v[0]::NUMBER(38, 0) AS N, s.v[1]::VARCHAR AS ID, s.v[2]::VARCHAR AS SERVICE,"
-            f" s.v[3]::VARCHAR AS EVENT FROM {feed.source})"
-            f" SELECT s.N, 1, {_SOURCE}, t.INGESTION_ID FROM s"
-            f" JOIN (SELECT INGESTION_ID, {_SOURCE} FROM {table.name} WHERE {_range(piece)}) AS t"
-            " ON t.INGESTION_ID = s.ID"
-            ' UNION ALL SELECT s.N, 1, a.TOPIC, a.INCARNATION, a.PARTITION, a."OFFSET", a.FIRST_INGESTION_ID FROM s'
-            " JOIN FG_ABSORBED AS a ON a.KIND = 'relayed' AND a.EVENT_TYPE = ? AND a.FIRST_INGESTION_ID = s.ID"
-            f" UNION ALL SELECT s.N, 0, {_SOURCE}, t.INGESTION_ID FROM s"
-            f" JOIN {_lately(table, since_days)} AS t ON t.PRODUCER_SERVICE = s.SERVICE AND t.EVENT_ID = s.EVENT",
-            *feed.binds,
-            table.event_type.name,
-        )
-    by_id = {
-        # A row from before FlowGuard may have no place yet but the one that its id tells.
-        number: IngestionId.parse(first) if None in place else IngestionId(*place)
-        for number, same, *place, first in rows
-        if same
+def remember(session: Session, filtered: Iterable[Filtered]) -> None:
+    """Note the source positions that were filtered out; each once."""
+    places = {
+        (one.event_type.name, one.partition.topic, one.incarnation, one.partition.partition, offset)
+        for one in filtered
+        for offset in one.offsets
     }
-    return by_id, {number: first for number, same, *_, first in rows if not same}
+    if places:
+        with fed(session, [encoded(place) for place in sorted(places)]) as feed:
+            session.change(_FILTER.format(source=feed.source), *feed.binds)
+
+
+def _explained(table: BronzeTable, source: str) -> str:
+    """What of each row tells whether it is there, and which."""
+    columns = {
+        "ID": ("ingestion_id", "VARCHAR"),
+        "SERVICE": ("producer_service", "VARCHAR"),
+        "EVENT": ("event_id", "VARCHAR"),
+        "T": ("source_topic", "VARCHAR"),
+        "I": ("source_incarnation", "NUMBER(38, 0)"),
+        "P": ("source_partition", "NUMBER(38, 0)"),
+        "O": ("source_offset", "NUMBER(38, 0)"),
+    }
+    values = ", ".join(f"{table.value(column)}::{type_} AS {name}" for name, (column, type_) in columns.items())
+    return (
+        f"SELECT {literal(table.event_type.name)} AS TYPE, s.v[0]::NUMBER(38, 0) AS N, {values},"
+        f" {table.first} AS FIRST, COALESCE({table.relayed}, FALSE) AS RELAYED FROM {source}"
+    )
+
+
+def _by_id(piece: Piece) -> str:
+    """Ingestion ids that have a row, and where each came from."""
+    return (
+        f"(SELECT INGESTION_ID AS ID, {TOPIC} AS T, {INCARNATION} AS I, {PARTITION} AS P, {OFFSET} AS O"
+        f" FROM {piece.table.name} WHERE {_range(piece)}"
+        ' UNION ALL SELECT FIRST_INGESTION_ID, TOPIC, INCARNATION, PARTITION, "OFFSET" FROM FG_ABSORBED'
+        f" WHERE KIND = 'relayed' AND EVENT_TYPE = {literal(piece.table.event_type.name)})"
+    )
 
 
 def _lately(table: BronzeTable, since_days: float) -> str:
     """What landed in the last days: rows land in the order of LANDED_AT, so little of a large table is read."""
     seconds = round(since_days * 86_400)
     return (
-        f"(SELECT PRODUCER_SERVICE, EVENT_ID, INGESTION_ID, {_SOURCE} FROM {table.name}"
+        f"(SELECT PRODUCER_SERVICE, EVENT_ID, INGESTION_ID FROM {table.name}"
         f" WHERE {LANDED_AT} >= DATEADD(SECOND, -{seconds}, CURRENT_TIMESTAMP()))"
     )
 
 
 def _range(piece: Piece) -> str:
-    """Where rows with these ingestion ids are, if they came from where their ids say."""
+    """Where rows with these ingestion ids are: where they stand now, or where their ids say."""
     # Apart, because what was relayed may be from long ago: that must not make the range of the others wide.
-    own: dict[tuple[str, int, int], list[int]] = {}
-    relayed: dict[tuple[str, int, int], list[int]] = {}
-    for place, id_ in zip(piece.places, piece.ids, strict=True):
-        if id_ == str(place):
-            own.setdefault(place[:3], []).append(place.offset)
-        else:
-            first = IngestionId.parse(id_)
-            relayed.setdefault(first[:3], []).append(first.offset)
-    runs = [(*place, min(some), max(some)) for found in (own, relayed) for place, some in found.items()]
+    runs: list[tuple[str, int, int, int, int]] = []
+    for places in (piece.places, piece.relayed):
+        found: dict[tuple[str, int, int], list[int]] = {}
+        for place in places:
+            found.setdefault(place[:3], []).append(place.offset)
+        runs += [(*place, min(offsets), max(offsets)) for place, offsets in found.items()]
     # Rows from before FlowGuard have no place as long as nobody has filled it.
     return f"{NOT_FILLED} OR " + " OR ".join(
         f"(SOURCE_TOPIC = {literal(topic)} AND SOURCE_INCARNATION = {number} AND SOURCE_PARTITION = {partition}"

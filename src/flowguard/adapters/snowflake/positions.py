@@ -20,6 +20,8 @@ from flowguard.domain.rows import Move
 
 TURN: Final = ""
 """The topic of the row in FG_POSITIONS that is no position: writers that move none change it, to take their turn."""
+Place = tuple[str, int, int]
+"""Topic, incarnation, partition."""
 
 _GIVEN: Final = "TABLE(FLATTEN(input => PARSE_JSON(?))) AS f"
 _KEY: Final = "p.TOPIC = g.T AND p.INCARNATION = g.I AND p.PARTITION = g.P"
@@ -31,7 +33,11 @@ _MOVES: Final = f"""
 _MOVE: Final = f"""
     UPDATE FG_POSITIONS AS p SET NEXT_OFFSET = g.N FROM {_MOVES}
     WHERE {_KEY} AND p.EPOCH = g.E AND p.NEXT_OFFSET IS NOT DISTINCT FROM g.X
-      AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO <= COALESCE(g.X, 0) OR ?)
+      AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO <= COALESCE(g.X, 0))
+"""
+_ADVANCE: Final = f"""
+    UPDATE FG_POSITIONS AS p SET NEXT_OFFSET = GREATEST(COALESCE(p.NEXT_OFFSET, g.N), g.N) FROM {_MOVES}
+    WHERE {_KEY} AND p.EPOCH = g.E AND (g.X IS NULL OR p.NEXT_OFFSET >= g.X)
 """
 _STOOD: Final = f"""
     SELECT p.TOPIC, p.INCARNATION, p.PARTITION, p.EPOCH, p.NEXT_OFFSET FROM FG_POSITIONS AS p
@@ -56,12 +62,11 @@ _BEGIN: Final = f"""
     SELECT g.T, g.I, g.P, 1, ?, g.A FROM {_PLACES}
 """
 _CLAIMED: Final = f"""
-    SELECT p.TOPIC, p.INCARNATION, p.PARTITION, p.EPOCH, p.NEXT_OFFSET FROM FG_POSITIONS AS p
+    SELECT p.TOPIC, p.INCARNATION, p.PARTITION, p.EPOCH, p.NEXT_OFFSET, p.AHEAD_TO FROM FG_POSITIONS AS p
     JOIN {_PLACES} ON {_KEY}
 """
-_FILLED: Final = f"""
-    UPDATE FG_POSITIONS AS p SET AHEAD_TO = g.A FROM {_PLACES}
-    WHERE {_KEY} AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO < g.A)
+_TURN: Final = f"""
+    UPDATE FG_POSITIONS AS p SET AHEAD_TO = GREATEST(COALESCE(p.AHEAD_TO, g.A), g.A) FROM {_PLACES} WHERE {_KEY}
 """
 _LAST: Final = f"""
     SELECT {PARTITION}, MAX({OFFSET}) + 1 FROM {{}}
@@ -75,9 +80,13 @@ _FOREIGN: Final = f"""
 """
 
 
-def take_turn(session: Session) -> None:
-    """Wait for the writers before, and keep others waiting until the transaction ends."""
-    if session.change("UPDATE FG_POSITIONS SET EPOCH = EPOCH + 1 WHERE TOPIC = ?", TURN) != 1:
+def take_turn(session: Session, ahead: Mapping[Place, int] | None = None) -> None:
+    """Wait for the writers before, and keep others waiting until the transaction ends.
+
+    `ahead`: up to before these offsets, rows may land without a move.
+    """
+    places = {(TURN, 0, 0): 0, **(ahead or {})}
+    if not session.change(_TURN, _document([(*place, end) for place, end in sorted(places.items())])):
         raise ConfigurationError(
             "FG_POSITIONS has not the one row by which writers take turns:"
             " INSERT INTO FG_POSITIONS (TOPIC, INCARNATION, PARTITION, EPOCH, OWNER)"
@@ -87,8 +96,10 @@ def take_turn(session: Session) -> None:
 
 def claim(
     session: Session, owner: str, assignments: Sequence[Assignment], event_types: Mapping[str, EventType]
-) -> list[Claim]:
+) -> list[tuple[Claim, int]]:
     """Raise the epoch of each, in the caller's transaction; the claims are in the order of the assignments.
+
+    With each, how far rows may be ahead of its position (0 where none are).
 
     `event_types` by topic: what a replay, or somebody before FlowGuard, put into their tables ahead of a position is
     remembered with it, as its AHEAD_TO: up to there, nothing is taken for new. Raises ConfigurationError where rows
@@ -106,28 +117,27 @@ def claim(
     if new := sorted(set(wanted) - found.keys()):
         session.change(_BEGIN, owner, _document(_with_last(session, new, event_types)))
         found = _claimed(session, given)
-    return [
-        Claim(TopicPartition(topic, partition), number, *found[topic, number, partition])
-        for topic, number, partition in wanted
-    ]
+    claims: list[tuple[Claim, int]] = []
+    for topic, number, partition in wanted:
+        epoch, next_offset, ahead_to = found[topic, number, partition]
+        claims.append((Claim(TopicPartition(topic, partition), number, epoch, next_offset), ahead_to or 0))
+    return claims
 
 
-def filled(session: Session, places: Mapping[tuple[str, int, int], int]) -> None:
-    """Rows of these (topic, incarnation, partition) landed without a move, up to before these offsets."""
-    if places:
-        session.change(_FILLED, _document([(*place, end) for place, end in sorted(places.items())]))
+def move(session: Session, moves: Sequence[Move]) -> bool:
+    """Move positions that stand where they are expected, with nothing ahead of them. False where some did not."""
+    return session.change(_MOVE, _moves(moves)) == len(moves)
 
 
-def move(session: Session, moves: Sequence[Move], *, looked: bool = False) -> bool:
-    """Move positions that stand where they are expected. False where some did not: the transaction is to be undone.
-
-    Also where rows may be there already, unless somebody has `looked`.
-    """
-    return not moves or session.change(_MOVE, _moves(moves), looked) == len(moves)
+def advance(session: Session, moves: Sequence[Move]) -> None:
+    """Move each from where it stands to where it goes, or leave it where that is behind. Raises as `stood`."""
+    if session.change(_ADVANCE, _moves(moves)) != len(moves):
+        stood(session, moves)
+        raise FencedError([one.claim.partition for one in moves])
 
 
 def stood(session: Session, moves: Sequence[Move]) -> list[int | None]:
-    """Where each position stands. The turn has been taken.
+    """Where each position stands. FG_POSITIONS has been changed: nobody else moves them.
 
     Raises FencedError where another owner claimed since, or where the sink stands behind what this one left.
     """
@@ -148,17 +158,6 @@ def stood(session: Session, moves: Sequence[Move]) -> list[int | None]:
     if fenced:
         raise FencedError(fenced)
     return [place[1] for place in places if place is not None]
-
-
-def advance(session: Session, moves: Sequence[Move], stand: Sequence[int | None]) -> None:
-    """Move each from where it stands to where it goes, or leave it where that is behind. The turn has been taken."""
-    ahead = [
-        Move(one.claim, at, one.next_offset)
-        for one, at in zip(moves, stand, strict=True)
-        if at is None or at < one.next_offset
-    ]
-    if not move(session, ahead, looked=True):
-        raise FencedError([one.claim.partition for one in ahead])  # somebody took no turn
 
 
 def _incarnations(
@@ -196,12 +195,12 @@ def _require_known_log(session: Session, event_type: EventType, topic_id: str) -
         )
 
 
-def _claimed(session: Session, given: str) -> dict[tuple[str, int, int], Sequence[Any]]:
+def _claimed(session: Session, given: str) -> dict[Place, Sequence[Any]]:
     return {(topic, number, partition): rest for topic, number, partition, *rest in session.rows(_CLAIMED, given)}
 
 
 def _with_last(
-    session: Session, places: Sequence[tuple[str, int, int]], event_types: Mapping[str, EventType]
+    session: Session, places: Sequence[Place], event_types: Mapping[str, EventType]
 ) -> list[tuple[str, int, int, int | None]]:
     last = {
         (topic, number): dict(session.rows(_LAST.format(table_of(event_types[topic]).name), topic, number))

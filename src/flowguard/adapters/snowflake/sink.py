@@ -7,24 +7,20 @@ from typing import Final
 
 from flowguard.adapters.snowflake.contracts import contracts_on, table_was_changed
 from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Database
-from flowguard.adapters.snowflake.documents import Piece, piece_of
+from flowguard.adapters.snowflake.documents import Piece, pieces_of
 from flowguard.adapters.snowflake.feeding import is_large
-from flowguard.adapters.snowflake.merging import Absorbed, insert, merge, remember
-from flowguard.adapters.snowflake.positions import advance, claim, filled, move, stood, take_turn
+from flowguard.adapters.snowflake.merging import land, remember
+from flowguard.adapters.snowflake.positions import Place, advance, claim, move, stood, take_turn
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_without
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import Fitted
 from flowguard.domain.errors import ConfigurationError, PermanentError, UnknownOutcomeError
-from flowguard.domain.ingestion import Assignment, Claim, IngestionId
+from flowguard.domain.ingestion import Assignment, Claim, IngestionId, TopicPartition
 from flowguard.domain.rows import Merged, Move, Rows, SinkBatch, WriteReport
 from flowguard.ports.sink import EventSink
 
 EVENT_ID_DAYS: Final = 7.0
 """How long an event that its producer sends again is recognized."""
-
-
-class _NotNewError(Exception):
-    """Something of what was taken for new is there already."""
 
 
 class SnowflakeEventSink(EventSink):
@@ -49,6 +45,7 @@ class SnowflakeEventSink(EventSink):
         self._event_types = tuple(event_types)
         self._days = event_id_days
         self._unsure: tuple[tuple[Move, ...], WriteReport] | None = None  # committed or not, nobody knows
+        self._ahead: dict[tuple[TopicPartition, int], int] = {}  # as the claims told it
 
     @property
     def statements(self) -> int:
@@ -60,7 +57,9 @@ class SnowflakeEventSink(EventSink):
             return ()
         event_types = {one.topic: one for one in self._event_types}
         with self._database.transaction() as session:
-            return claim(session, owner, assignments, event_types)
+            claims = claim(session, owner, assignments, event_types)
+        self._ahead |= {(one.partition, one.incarnation): ahead for one, ahead in claims}
+        return [one for one, _ in claims]
 
     def write(self, batch: SinkBatch) -> WriteReport:
         try:
@@ -90,65 +89,48 @@ class SnowflakeEventSink(EventSink):
                 take_turn(session)
                 stood(session, fitted.batch.moves)  # who was fenced has no say about rows
             raise
-        large = any(is_large(piece.documents) for piece in pieces)
-        report = None
-        if self._unsure is None and _may_be_new(batch, pieces):
-            try:
-                report = self._land(fitted, pieces, large=large)
-            except _NotNewError:
-                report = None
-        if report is None:
-            report = self._merge(fitted, pieces, large=large)
+        report = self._land(fitted, pieces)
         self._contracts.landed()
         self._unsure = None
         return report
 
-    def _land(self, fitted: Fitted, pieces: Sequence[Piece], *, large: bool) -> WriteReport:
-        """What is at its position, and so is new. Raises _NotNewError, with nothing written, where that is not so."""
-        report = WriteReport({one.table.event_type.name: Merged(len(one), 0) for one in pieces}, fitted.told)
+    def _land(self, fitted: Fitted, pieces: Sequence[Piece]) -> WriteReport:
+        moves, merged = fitted.batch.moves, dict[str, Merged]()
+        report = WriteReport(merged, fitted.told)
+        before: WriteReport | None = None
+        ahead = _ahead(fitted.batch, pieces)
         try:
-            with self._database.transaction(staged=large) as session:
-                if not move(session, fitted.batch.moves):
-                    raise _NotNewError
+            with self._database.transaction(staged=any(is_large(piece.documents) for piece in pieces)) as session:
+                new = not ahead and self._may_stand(moves) and move(session, moves)
+                if not new:
+                    if self._unsure is not None:
+                        take_turn(session)
+                        before = self._written_before(moves, stood(session, moves))
+                        if before is not None:
+                            return before
+                    if moves:
+                        advance(session, moves)
+                    if ahead or not moves:
+                        take_turn(session, ahead)
                 for piece in pieces:
-                    if insert(session, piece.table, piece.documents, self._days) < len(piece):
-                        raise _NotNewError
-                remember(session, (), fitted.batch.filtered)
+                    inserted = land(session, piece, self._days, new=new)
+                    name = piece.table.event_type.name
+                    so_far = merged.get(name, Merged(0, 0))
+                    merged[name] = Merged(so_far.inserted + inserted, so_far.duplicates + len(piece) - inserted)
+                remember(session, fitted.batch.filtered)
         except UnknownOutcomeError:
-            self._unsure = fitted.batch.moves, report
+            self._unsure = moves, before or report
             raise
         return report
 
-    def _merge(self, fitted: Fitted, pieces: Sequence[Piece], *, large: bool) -> WriteReport:
-        """What may be there already."""
-        batch, merged = fitted.batch, dict[str, Merged]()
-        report = WriteReport(merged, fitted.told)
-        before: WriteReport | None = None
-        try:
-            with self._database.transaction(staged=large) as session:
-                take_turn(session)
-                stand = stood(session, batch.moves)
-                before = self._written_before(batch.moves, stand)
-                if before is not None:
-                    return before
-                advance(session, batch.moves, stand)
-                absorbed: list[Absorbed] = []
-                ends: dict[tuple[str, int, int], int] = {}
-                moved = {(one.claim.partition, one.claim.incarnation) for one in batch.moves}
-                for piece in pieces:
-                    merged[piece.table.event_type.name], outcome = merge(session, piece, self._days)
-                    absorbed += outcome.absorbed
-                    for place in map(piece.places.__getitem__, outcome.lands):
-                        if ((place.topic, place.partition), place.incarnation) not in moved:
-                            ends[place[:3]] = max(ends.get(place[:3], 0), place.offset + 1)
-                    for first in map(IngestionId.parse, map(piece.ids.__getitem__, outcome.relayed)):
-                        ends[first[:3]] = max(ends.get(first[:3], 0), first.offset + 1)
-                remember(session, absorbed, batch.filtered)
-                filled(session, ends)
-        except UnknownOutcomeError:
-            self._unsure = batch.moves, before or report
-            raise
-        return report
+    def _may_stand(self, moves: tuple[Move, ...]) -> bool:
+        """Whether the positions may be where they are expected, with nothing ahead of them."""
+        ahead = (self._ahead.get((one.claim.partition, one.claim.incarnation), 0) for one in moves)
+        return (
+            bool(moves)
+            and self._unsure is None
+            and all(until <= (one.expected or 0) for one, until in zip(moves, ahead, strict=True))
+        )
 
     def _written_before(self, moves: tuple[Move, ...], stand: Sequence[int | None]) -> WriteReport | None:
         """What the write reported whose reply was lost, if these moves are its own, and have been made.
@@ -162,15 +144,21 @@ class SnowflakeEventSink(EventSink):
 
 
 def _pieces(fitted: Fitted) -> list[Piece]:
-    """One piece a table."""
     together: dict[BronzeTable, list[Rows]] = {}
     for rows in fitted.batch.rows:
         together.setdefault(table_without(rows.event_type, fitted.lacks(rows.event_type)), []).append(rows)
-    return [piece_of(table, rows) for table, rows in together.items()]
+    return [piece for table, rows in together.items() for piece in pieces_of(table, rows)]
 
 
-def _may_be_new(batch: SinkBatch, pieces: Sequence[Piece]) -> bool:
-    """Whether nothing of it is there if its positions are where they are expected."""
+def _ahead(batch: SinkBatch, pieces: Iterable[Piece]) -> dict[Place, int]:
+    """Up to before which offsets rows may land without a move: of a replay, and where relayed rows first stood."""
     moved = {(one.claim.partition, one.claim.incarnation) for one in batch.moves}
-    own = all((rows.partition, rows.incarnation) in moved for rows in batch.rows)
-    return own and bool(moved) and all(one.unique and one.own for one in pieces)
+    places = [
+        IngestionId(rows.partition.topic, rows.incarnation, rows.partition.partition, rows.offsets[-1])
+        for rows in batch.rows
+        if rows.offsets and (rows.partition, rows.incarnation) not in moved
+    ]
+    ends: dict[Place, int] = {}
+    for place in (*places, *(one for piece in pieces for one in piece.relayed)):
+        ends[place[:3]] = max(ends.get(place[:3], 0), place.offset + 1)
+    return ends

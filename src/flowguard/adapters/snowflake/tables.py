@@ -79,9 +79,19 @@ class BronzeTable:
             for at, column in enumerate(self.columns, 1)
         )
 
-    def at(self, name: str) -> int:
-        """Where in `s.v` the value of a column is."""
-        return 1 + next(at for at, column in enumerate(self.columns) if column.name == name)
+    def value(self, name: str) -> str:
+        """A column out of `s.v`, as it is there."""
+        return f"s.v[{1 + next(at for at, column in enumerate(self.columns) if column.name == name)}]"
+
+    @property
+    def first(self) -> str:
+        """Out of `s.v`: the ingestion id of the row before it, of the same statement, that is the same; or null."""
+        return f"s.v[{len(self.columns) + 1}]::VARCHAR"
+
+    @property
+    def relayed(self) -> str:
+        """Out of `s.v`: true where the row's own id is of another place."""
+        return f"s.v[{len(self.columns) + 2}]::BOOLEAN"
 
     def definition(self) -> list[str]:
         """The statements that make it. Its keys are for those who read it: Snowflake enforces none."""
