@@ -42,7 +42,7 @@ _TIME = datetime(2026, 11, 25, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of so many rows. `statements` includes COMMIT: each is a round trip. `again`: those of the same rows once more."""
+    """Of so many rows. `statements` includes COMMIT: each is a round trip. `again`: of the same rows once more."""
 
     rows: int
     statements: int

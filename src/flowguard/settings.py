@@ -92,8 +92,8 @@ class Settings(BaseSettings):
     snowflake_query_timeout_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         60.0, description="seconds that one statement may take in Snowflake; half of it may be waiting for a lock"
     )
-    snowflake_event_id_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = Field(
-        7.0, description="days for which Snowflake recognizes an event that its producer sends again"
+    snowflake_event_id_days: Annotated[float, Field(ge=0, le=3650, allow_inf_nan=False)] = Field(
+        7.0, description="days for which Snowflake recognizes an event that its producer sends again; 0: not at all"
     )
 
     schema_contract: SchemaContract = Field(

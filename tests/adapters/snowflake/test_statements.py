@@ -14,7 +14,7 @@ from flowguard.adapters.snowflake.tables import table_of
 from flowguard.domain.catalog import BUILT_IN
 from flowguard.domain.rows import Merged, Move, Rows
 from tests.builders import CLICKS, ORDERS, event, place, rows
-from tests.contracts.sink_case import batch, claim
+from tests.contracts.sink_case import batch, claim, land
 from tests.servers.snowflake import Faults
 
 pytestmark = pytest.mark.snowflake
@@ -120,3 +120,21 @@ def test_events_that_their_producer_has_sent_again(counted: Counted, number: int
     twice = {start + number + at: event(CLICKS, f"new-{at % number}") for at in range(2 * number)}
     assert counted.write(rows(CLICKS, sent_again | twice)) == NEW + EXPLAINED
     assert counted.report == {"clicks": Merged(number, 2 * number)}
+
+
+def test_new_rows_go_in_without_a_look_at_the_table_where_nobody_sends_again(faulty_url: str, faults: Faults) -> None:
+    migrate(faulty_url, [*Part], BUILT_IN)
+    with closing(SnowflakeEventSink(faulty_url, BUILT_IN, event_id_days=0)) as sink:
+        ours = claim(sink)
+        logged = {0: event(CLICKS, "a"), 1: event(CLICKS, "b"), 2: event(CLICKS, "a")}
+        assert land(sink, rows(CLICKS, logged), ours) == Merged(2, 1)
+        faults.reset_counts()
+        sent_again = rows(CLICKS, {3: event(CLICKS, "c"), 4: event(CLICKS, "a")})
+        assert land(sink, sent_again, ours, expected=3) == Merged(2, 0)
+        asked = [one["text"] for one in faults.counted()["asked"] if one["at"] == "query"]
+        assert len(asked) == NEW
+        assert not any("JOIN" in one for one in asked)
+        # What was read before is recognised all the same, and what was the same event then.
+        for some in (range(3), [2]):
+            again = rows(CLICKS, {one: logged[one] for one in some})
+            assert sink.write(batch(again)).merged == {"clicks": Merged(0, len(some))}

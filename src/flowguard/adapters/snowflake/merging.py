@@ -53,17 +53,23 @@ def land(session: Session, piece: Piece, since_days: float, *, new: bool) -> int
     """Insert the rows that do not exist, and note of the others what they are; how many went in.
 
     `new`: nothing of it was written before, so that only events may be there already that their producer sent again.
+    With `since_days` 0, they are not looked for: new rows go in without a look at the table.
     """
     table = piece.table
-    service, event, id_ = (f"{table.value(name)}::VARCHAR" for name in ("producer_service", "event_id", "ingestion_id"))
-    look, unless = "", f"{table.first} IS NULL AND k.EVENT_ID IS NULL"
+    service, event, id_ = map(table.typed, ("producer_service", "event_id", "ingestion_id"))
+    joins, unless = "", f"{table.first} IS NULL"
+    if since_days:
+        joins = (
+            f" LEFT JOIN {_lately(table, since_days)} AS k ON k.PRODUCER_SERVICE = {service} AND k.EVENT_ID = {event}"
+        )
+        unless += " AND k.EVENT_ID IS NULL"
     if not new:
-        look, unless = f" LEFT JOIN {_by_id(piece)} AS i ON i.ID = {id_}", f"{unless} AND i.ID IS NULL"
+        joins += f" LEFT JOIN {_by_id(piece)} AS i ON i.ID = {id_} LEFT JOIN {_absorbed(table)}"
+        unless += " AND i.ID IS NULL AND a.TOPIC IS NULL"
     with fed(session, piece.documents) as feed:
         inserted = session.change(
             f"INSERT INTO {table.name} ({table.names}, {LANDED_AT}) SELECT {table.selected}, {_NOW}"
-            f" FROM {feed.source} LEFT JOIN {_lately(table, since_days)} AS k"
-            f" ON k.PRODUCER_SERVICE = {service} AND k.EVENT_ID = {event}{look} WHERE {unless}",
+            f" FROM {feed.source}{joins} WHERE {unless}",
             *feed.binds,
         )
         if inserted < len(piece) or piece.relayed:
@@ -94,18 +100,28 @@ def remember(session: Session, filtered: Iterable[Filtered]) -> None:
 def _explained(table: BronzeTable, source: str) -> str:
     """What of each row tells whether it is there, and which."""
     columns = {
-        "ID": ("ingestion_id", "VARCHAR"),
-        "SERVICE": ("producer_service", "VARCHAR"),
-        "EVENT": ("event_id", "VARCHAR"),
-        "T": ("source_topic", "VARCHAR"),
-        "I": ("source_incarnation", "NUMBER(38, 0)"),
-        "P": ("source_partition", "NUMBER(38, 0)"),
-        "O": ("source_offset", "NUMBER(38, 0)"),
+        "ID": "ingestion_id",
+        "SERVICE": "producer_service",
+        "EVENT": "event_id",
+        "T": "source_topic",
+        "I": "source_incarnation",
+        "P": "source_partition",
+        "O": "source_offset",
     }
-    values = ", ".join(f"{table.value(column)}::{type_} AS {name}" for name, (column, type_) in columns.items())
+    values = ", ".join(f"{table.typed(column)} AS {name}" for name, column in columns.items())
     return (
         f"SELECT {literal(table.event_type.name)} AS TYPE, s.v[0]::NUMBER(38, 0) AS N, {values},"
         f" {table.first} AS FIRST, COALESCE({table.relayed}, FALSE) AS RELAYED FROM {source}"
+    )
+
+
+def _absorbed(table: BronzeTable) -> str:
+    """What was recognized once as an event that is there stays so, however long ago that landed."""
+    columns = {"TOPIC": "source_topic", "INCARNATION": "source_incarnation", "PARTITION": "source_partition"}
+    place = " AND ".join(f"a.{name} = {table.typed(column)}" for name, column in columns.items())
+    return (
+        f"FG_ABSORBED AS a ON a.KIND = 'duplicate' AND a.EVENT_TYPE = {literal(table.event_type.name)}"
+        f' AND {place} AND a."OFFSET" = {table.typed("source_offset")}'
     )
 
 

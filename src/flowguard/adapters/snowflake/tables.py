@@ -73,15 +73,20 @@ class BronzeTable:
 
     @cached_property
     def selected(self) -> str:
-        """The columns out of `s.v`, an array of [number of the row, values...]; JSON is in an array of its own."""
-        return ", ".join(
-            f"GET(s.v[{at}], 0)" if column.kind is Kind.JSON else f"s.v[{at}]::{TYPES[column.kind]}"
-            for at, column in enumerate(self.columns, 1)
-        )
+        """The columns out of `s.v`, an array of [number of the row, values...]."""
+        return ", ".join(self._typed.values())
 
-    def value(self, name: str) -> str:
-        """A column out of `s.v`, as it is there."""
-        return f"s.v[{1 + next(at for at, column in enumerate(self.columns) if column.name == name)}]"
+    def typed(self, name: str) -> str:
+        """One column out of `s.v`."""
+        return self._typed[name]
+
+    @cached_property
+    def _typed(self) -> dict[str, str]:
+        """JSON is in an array of its own."""
+        return {
+            column.name: f"GET(s.v[{at}], 0)" if column.kind is Kind.JSON else f"s.v[{at}]::{TYPES[column.kind]}"
+            for at, column in enumerate(self.columns, 1)
+        }
 
     @property
     def first(self) -> str:

@@ -122,7 +122,7 @@ class Faults:
         """Note a request."""
         if self.enabled:
             with self._lock:
-                self._asked.append({"session": session, "at": at, "text": text[:200]})
+                self._asked.append({"session": session, "at": at, "text": text[:10_000]})
 
     def counted(self) -> dict[str, Any]:
         """Requests since the last reset: of each kind, of each session, and the texts' beginnings in their order."""
