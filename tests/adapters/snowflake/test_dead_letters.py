@@ -14,6 +14,7 @@ from flowguard.domain.errors import ConfigurationError
 from flowguard.ports.dead_letters import State
 from tests.adapters.snowflake.storage import SnowflakeStorage
 from tests.builders import CATALOG, NOW, ORDERS, letter
+from tests.servers.snowflake import Faults
 
 pytestmark = pytest.mark.snowflake
 
@@ -67,6 +68,19 @@ def test_a_letter_of_an_unknown_topic_is_refused_with_the_way_to_mend_it(storage
     with pytest.raises(ConfigurationError, match=r"dead letters of raw\.other\.v1.*flowguard migrate"):
         queue.put([letter(1), letter(2, topic="raw.other.v1")], NOW)
     assert queue.page() == []
+
+
+def test_what_snowflake_does_not_take_stops_the_line_and_is_not_lost(faulty_url: str, faults: Faults) -> None:
+    storage = SnowflakeStorage(faulty_url)
+    queue = storage.dead_letters()
+    fault = faults.set("error", "MERGE INTO", errno="100078", sqlstate="22000", message="String is too long", times=1)
+    with pytest.raises(ConfigurationError, match=r"String is too long.*FLOWGUARD_DEAD_LETTER_URL"):
+        queue.put([letter(1)], NOW)
+    assert faults.fired(fault) == 1
+    assert queue.page() == []
+    queue.put([letter(1)], NOW)
+    assert [one.letter for one in queue.page()] == [letter(1)]
+    storage.close()
 
 
 def test_a_schema_without_the_tables_says_how_to_make_them(snowflake_url: str) -> None:

@@ -7,7 +7,7 @@ rows as they are then. So who writes letters changes the one row of FG_DEAD_LETT
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from flowguard.adapters.snowflake.tables import quoted
 from flowguard.domain.audit import OffsetRanges
 from flowguard.domain.catalog import EventType
 from flowguard.domain.dead_letters import DeadLetter, Reason
-from flowguard.domain.errors import ConfigurationError
+from flowguard.domain.errors import ConfigurationError, PermanentError
 from flowguard.domain.ingestion import Headers, IngestionId, TopicPartition
 from flowguard.ports.dead_letters import DeadLetterQueue, State, StoredDeadLetter
 
@@ -105,12 +105,13 @@ class SnowflakeDeadLetterQueue(DeadLetterQueue):
             table: [_document(letter, times, now) for letter, times in some.values()]
             for table, some in by_table.items()
         }
-        large = any(map(is_large, documents.values()))
-        with self._database.transaction(staged=large) as session:
-            session.change(_TURN)
-            for table, some_documents in sorted(documents.items()):
-                with fed(session, some_documents) as feed:
-                    session.change(_merge(table, feed.source), *feed.binds)
+        try:
+            self._put(documents)
+        except PermanentError as error:  # nothing is left to do with it here, and it must not be lost
+            raise ConfigurationError(
+                f"{self._database.where}: it does not take these dead letters ({error}):"
+                " name another queue for them (FLOWGUARD_DEAD_LETTER_URL)"
+            ) from error
 
     def page(
         self, *, topic: str | None = None, reason: Reason | None = None, state: State | None = None,
@@ -163,6 +164,13 @@ class SnowflakeDeadLetterQueue(DeadLetterQueue):
 
     def close(self) -> None:
         self._database.close()
+
+    def _put(self, documents: Mapping[str, Sequence[bytes]]) -> None:
+        with self._database.transaction(staged=any(map(is_large, documents.values()))) as session:
+            session.change(_TURN)
+            for table, some in sorted(documents.items()):
+                with fed(session, some) as feed:
+                    session.change(_merge(table, feed.source), *feed.binds)
 
     def _distinct(self) -> list[str]:
         return sorted(set(self._tables.values()))
