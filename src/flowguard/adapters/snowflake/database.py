@@ -95,7 +95,9 @@ class Database:
 
     Every use raises TransientError, ConfigurationError or PermanentError in place of the connector's errors. The
     connection is made anew after any error but the server's answer to a statement. Whenever nobody used it for `idle_s`
-    it is asked by a heartbeat, which wakes no warehouse, and replaced where it is dead. Times in seconds.
+    it is asked by a heartbeat, which wakes no warehouse, and replaced where it is dead. Who waits
+    for a lock longer than `lock_timeout_s` (half of `query_timeout_s` if not given) gets TransientError. Times in
+    seconds.
     """
 
     def __init__(
@@ -104,12 +106,14 @@ class Database:
         *,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
+        lock_timeout_s: float | None = None,
         idle_s: float = IDLE_S,
     ) -> None:
         self.url = url_of(url)
         self.where = self.url.where
         self._timeout_s = timeout_s
         self._query_timeout_s = query_timeout_s
+        self._lock_timeout_s = query_timeout_s / 2 if lock_timeout_s is None else lock_timeout_s
         self._idle_s = idle_s
         self._connection: Any = None
         self._used_at = 0.0
@@ -233,7 +237,7 @@ class Database:
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
                 "CLIENT_TELEMETRY_ENABLED": False,
                 # Somebody who died may hold a lock until Snowflake gives the session up.
-                "LOCK_TIMEOUT": max(1, round(self._query_timeout_s / 2)),
+                "LOCK_TIMEOUT": max(1, round(self._lock_timeout_s)),
                 "TIMEZONE": "UTC",
                 "TIMESTAMP_INPUT_FORMAT": "AUTO",
                 "QUERY_TAG": "flowguard",

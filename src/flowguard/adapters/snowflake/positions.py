@@ -63,6 +63,13 @@ _FILLED: Final = f"""
     UPDATE FG_POSITIONS AS p SET AHEAD_TO = g.A FROM {_PLACES}
     WHERE {_KEY} AND (p.AHEAD_TO IS NULL OR p.AHEAD_TO < g.A)
 """
+# The owners of an older making of a topic own nothing any more. One that ended is named until another one claims.
+_OTHERS: Final = """
+    SELECT COUNT(DISTINCT p.OWNER) FROM FG_POSITIONS AS p
+    JOIN (SELECT TOPIC, MAX(INCARNATION) AS I FROM FG_POSITIONS GROUP BY TOPIC) AS c
+      ON c.TOPIC = p.TOPIC AND c.I = p.INCARNATION
+    WHERE p.TOPIC <> ? AND p.OWNER <> ?
+"""
 _LAST: Final = f"""
     SELECT {PARTITION}, MAX({OFFSET}) + 1 FROM {{}}
     WHERE {TOPIC} = ? AND {INCARNATION} = ? GROUP BY 1
@@ -110,6 +117,12 @@ def claim(
         Claim(TopicPartition(topic, partition), number, *found[topic, number, partition])
         for topic, number, partition in wanted
     ]
+
+
+def count_others(session: Session, owner: str) -> int:
+    """How many other owners the positions of the schema have."""
+    ((others,),) = session.rows(_OTHERS, TURN, owner)
+    return int(others)
 
 
 def filled(session: Session, places: Mapping[tuple[str, int, int], int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -10,7 +11,7 @@ from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Da
 from flowguard.adapters.snowflake.documents import Piece, piece_of
 from flowguard.adapters.snowflake.feeding import is_large
 from flowguard.adapters.snowflake.merging import Absorbed, insert, merge, remember
-from flowguard.adapters.snowflake.positions import advance, claim, filled, move, stood, take_turn
+from flowguard.adapters.snowflake.positions import advance, claim, count_others, filled, move, stood, take_turn
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_without
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import Fitted
@@ -21,6 +22,10 @@ from flowguard.ports.sink import EventSink
 
 EVENT_ID_DAYS: Final = 7.0
 """How long an event that its producer sends again is recognized."""
+WRITERS: Final = 8
+"""How many consumers may write into one schema."""
+
+_log: Final = logging.getLogger("flowguard.snowflake")
 
 
 class _NotNewError(Exception):
@@ -31,7 +36,8 @@ class SnowflakeEventSink(EventSink):
     """Writes to one schema. `check` also looks at the tables of the event types that are given.
 
     Within one event type, a pair of producer service and event id has one row if it is sent again within
-    `event_id_days`; an ingestion id has at most one row, for ever. Times in seconds.
+    `event_id_days`; an ingestion id has at most one row, for ever. Where more than `writers` consumers have claimed
+    partitions, a claim says so, once: it refuses none, for they would have no reader. Times in seconds.
     """
 
     def __init__(
@@ -41,13 +47,19 @@ class SnowflakeEventSink(EventSink):
         *,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
+        lock_timeout_s: float | None = None,
+        writers: int = WRITERS,
         schema_contract: SchemaContract = SchemaContract.EVOLVE,
         event_id_days: float = EVENT_ID_DAYS,
     ) -> None:
-        self._database = Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
+        self._database = Database(
+            url, timeout_s=timeout_s, query_timeout_s=query_timeout_s, lock_timeout_s=lock_timeout_s
+        )
         self._contracts = contracts_on(self._database, schema_contract)
         self._event_types = tuple(event_types)
         self._days = event_id_days
+        self._writers = writers
+        self._told_of_writers = False
         self._unsure: tuple[tuple[Move, ...], WriteReport] | None = None  # committed or not, nobody knows
 
     @property
@@ -60,7 +72,19 @@ class SnowflakeEventSink(EventSink):
             return ()
         event_types = {one.topic: one for one in self._event_types}
         with self._database.transaction() as session:
-            return claim(session, owner, assignments, event_types)
+            claims = claim(session, owner, assignments, event_types)
+            others = 0 if self._told_of_writers else count_others(session, owner)
+        if others >= self._writers:
+            self._told_of_writers = True
+            _log.warning(
+                "%s: %d other consumers have claimed partitions, and snowflake_writers (FLOWGUARD_SNOWFLAKE_WRITERS)"
+                " allows %d: writers take turns, and when more than 20 wait, Snowflake refuses the next (000625); use"
+                " fewer with larger batches",
+                self._database.where,
+                others,
+                self._writers,
+            )
+        return claims
 
     def write(self, batch: SinkBatch) -> WriteReport:
         try:
