@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from flowguard.adapters.snowflake import Part, migrate
+from flowguard.domain.errors import ConfigurationError
 from flowguard.entrypoints.dev.snowflake import SnowflakeServer
 from tests.adapters.snowflake.storage import SnowflakeStorage
 from tests.builders import CATALOG, CLICKS, NOW, letter, rows
 from tests.contracts.sink_case import claim, land
-from tests.servers.snowflake import Faults, Snowflake
+from tests.servers.snowflake import Faults, Snowflake, connected, running_snowflake
 
 pytestmark = pytest.mark.snowflake
 
@@ -34,3 +36,17 @@ def test_all_but_migrate_does_without_ddl(snowflake_server: SnowflakeServer) -> 
         finally:
             faults.lift(refused)
     snowflake.drop_all()
+
+
+def test_no_tables_are_made_whose_ids_would_be_compared_by_a_collation(tmp_path: Path) -> None:
+    with running_snowflake(tmp_path, {"ddl_collation": "en-ci"}) as server:
+        for dry_run in (True, False):
+            with pytest.raises(ConfigurationError, match="DEFAULT_DDL_COLLATION is 'en-ci'") as caught:
+                migrate(server.url, [*Part], CATALOG, dry_run=dry_run)
+            assert len(str(caught.value).splitlines()) == 1
+        with connected(server.url) as connection:
+            made = connection.cursor().execute(
+                "SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = 'CLICKS'"
+            )
+            assert made is not None
+            assert made.fetchone() == (0,)

@@ -91,7 +91,7 @@ class Server:
             self._store.connect(),
             self._locks,
             self._faults.hold,
-            folder=self._settings.data,
+            settings=self._settings,
             database=database,
             schema=schema,
             autocommit=autocommit,
