@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from flowguard.domain.errors import ConfigurationError
 from flowguard.entrypoints.dev.snowflake import SnowflakeServer
 from tests.adapters.snowflake.storage import SnowflakeStorage
 from tests.builders import CATALOG, CLICKS, NOW, letter, rows
-from tests.contracts.sink_case import claim, land
+from tests.contracts.sink_case import claim, land, position
 from tests.servers.snowflake import Faults, Snowflake, connected, running_snowflake
 
 pytestmark = pytest.mark.snowflake
@@ -36,6 +37,42 @@ def test_all_but_migrate_does_without_ddl(snowflake_server: SnowflakeServer) -> 
         finally:
             faults.lift(refused)
     snowflake.drop_all()
+
+
+@pytest.mark.parametrize(
+    ("right", "table"),
+    [
+        ("INSERT", "FG_POSITIONS"),
+        ("INSERT", "FG_INCARNATIONS"),
+        ("INSERT", "FG_ABSORBED"),
+        ("INSERT", '"CLICKS"'),
+        ("UPDATE", "FG_POSITIONS"),
+    ],
+)
+def test_a_check_names_the_right_that_lacks(faulty_url: str, faults: Faults, right: str, table: str) -> None:
+    with closing(SnowflakeStorage(faulty_url)) as storage:
+        sink, ledger = storage.sink(), storage.ledger()
+        ours = claim(sink)
+        land(sink, rows(CLICKS, range(3)), ours)
+        before = position(ledger)
+        refused = faults.set("error", rf"^{right} (INTO )?{table} ", errno="3001", message="Insufficient privileges")
+        with pytest.raises(ConfigurationError) as caught:
+            sink.check()
+        assert str(caught.value).endswith(f"the role lacks {right} on {table}: GRANT {right} ON TABLE {table} TO it")
+        assert len(str(caught.value).splitlines()) == 1
+        faults.lift(refused)
+        sink.check()
+        assert (ledger.summary(CLICKS).rows, position(ledger)) == (3, before)
+
+
+def test_rights_are_asked_once(faulty_url: str, faults: Faults) -> None:
+    """It wakes the warehouse, and a gateway checks its sink at every probe."""
+    with closing(SnowflakeStorage(faulty_url)) as storage:
+        sink = storage.sink()
+        sink.check()
+        faults.reset_counts()
+        sink.check()
+        assert [one["text"] for one in faults.counted()["asked"] if re.match("INSERT|UPDATE", one["text"])] == []
 
 
 def test_no_tables_are_made_whose_ids_would_be_compared_by_a_collation(tmp_path: Path) -> None:

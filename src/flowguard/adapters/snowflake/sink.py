@@ -12,6 +12,7 @@ from flowguard.adapters.snowflake.documents import Piece, piece_of
 from flowguard.adapters.snowflake.feeding import is_large
 from flowguard.adapters.snowflake.merging import Absorbed, insert, merge, remember
 from flowguard.adapters.snowflake.positions import advance, claim, count_others, filled, move, stood, take_turn
+from flowguard.adapters.snowflake.rights import require_rights
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_without
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import Fitted
@@ -60,6 +61,7 @@ class SnowflakeEventSink(EventSink):
         self._days = event_id_days
         self._writers = writers
         self._told_of_writers = False
+        self._may_write = False  # asked once: it wakes the warehouse, and a gateway checks its sink often
         self._unsure: tuple[tuple[Move, ...], WriteReport] | None = None  # committed or not, nobody knows
 
     @property
@@ -97,10 +99,13 @@ class SnowflakeEventSink(EventSink):
     def check(self) -> None:
         with self._database.transaction() as session:
             session.rows("SELECT 1 FROM FG_POSITIONS, FG_INCARNATIONS, FG_ABSORBED LIMIT 0")
-        for event_type in self._event_types:
-            table = table_without(event_type, self._contracts.lacks(event_type))
+        tables = [table_without(one, self._contracts.lacks(one)) for one in self._event_types]
+        for table in tables:
             with self._database.transaction() as session:
                 session.rows(f"SELECT {table.names}, {LANDED_AT} FROM {table.name} LIMIT 0")
+        if not self._may_write:
+            require_rights(self._database, tables)
+            self._may_write = True
 
     def close(self) -> None:
         self._database.close()
