@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -90,7 +90,13 @@ class Settings(BaseSettings):
     )
 
     snowflake_query_timeout_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
-        60.0, description="seconds that one statement may take in Snowflake; half of it may be waiting for a lock"
+        60.0, description="seconds that one statement may take in Snowflake, with the wait for a lock"
+    )
+    snowflake_lock_timeout_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
+        None, description="seconds that a writer waits for a lock in Snowflake; not given: half of the query timeout"
+    )
+    snowflake_writers: Annotated[int, Field(ge=1, le=20)] = Field(
+        8, description="consumers that may write into one Snowflake schema, where they take turns"
     )
     snowflake_event_id_days: Annotated[float, Field(ge=0, le=3650, allow_inf_nan=False)] = Field(
         7.0, description="days for which Snowflake recognizes an event that its producer sends again; 0: not at all"
@@ -115,6 +121,16 @@ class Settings(BaseSettings):
         if not isinstance(options, Mapping):
             return options
         return {str(name).lower().replace("_", "."): _as_text(value) for name, value in options.items()}
+
+    @field_validator("snowflake_lock_timeout_s")
+    @classmethod
+    def _within_a_statement(cls, seconds: float | None, info: ValidationInfo) -> float | None:
+        query_s = info.data.get("snowflake_query_timeout_s")
+        if seconds is not None and query_s is not None and seconds >= query_s:
+            raise ValueError(
+                f"a statement would be ended first: it has to be below snowflake_query_timeout_s, which is {query_s:g}"
+            )
+        return seconds
 
     @property
     def effective_log_url(self) -> str:

@@ -113,11 +113,11 @@ class Faults:
         """Until lifted, credentials are wrong."""
         return self.set("error", at="login", errno="390100", message="Incorrect username or password was specified.")
 
-    def expire_sessions(self, times: int = 1) -> list[int]:
-        """Statements find their session expired, and its token cannot be renewed."""
+    def expire_sessions(self, times: int = 1, at: str = "query") -> list[int]:
+        """Statements (or heartbeats) find their session expired, and its token cannot be renewed."""
         lost = "Session no longer exists. New login required to access the service."
         return [
-            self.set("error", times=times, errno="390112", message="Your session has expired."),
+            self.set("error", at=at, times=times, errno="390112", message="Your session has expired."),
             self.set("error", at="renew", times=times, errno="390111", message=lost),
         ]
 
@@ -134,7 +134,7 @@ class Faults:
         wait_for(lambda: self._of(number)["standing"] >= count, f"{count} statements stand still")
 
     def counted(self) -> dict[str, Any]:
-        """Since the reset: `requests`, `by_session`, `by_kind` (login, query, result, renew), and what was `asked`."""
+        """Since the reset: `requests`, `by_session`, `by_kind` (of `at`, and result), and what was `asked`."""
         counted = self._ask("GET", "/statements")
         assert isinstance(counted, dict)
         return counted

@@ -118,6 +118,15 @@ class Container(containers.DeclarativeContainer):
             snowpipe=providers.Factory(snowpipe.sink, _sink_url, catalog),
         ),
     )
+    most_writers: providers.Provider[int | None] = providers.Selector(
+        _sink_scheme,
+        memory=providers.Object(None),
+        sqlite=providers.Object(None),
+        postgresql=providers.Object(None),
+        snowflake=settings.provided.snowflake_writers,
+        snowpipe=providers.Object(None),
+    )
+    """How many consumers may write into the sink; None where nothing speaks against more."""
     ledger: providers.Provider[Ledger] = providers.Selector(
         _sink_scheme,
         memory=providers.Factory(memory.ledger, memory_warehouse),

@@ -41,6 +41,8 @@ def sink(url: str, settings: Settings, catalog: Catalog) -> EventSink:
         catalog,
         timeout_s=settings.database_timeout_s,
         query_timeout_s=settings.snowflake_query_timeout_s,
+        lock_timeout_s=settings.snowflake_lock_timeout_s,
+        writers=settings.snowflake_writers,
         schema_contract=settings.schema_contract,
         event_id_days=settings.snowflake_event_id_days,
     )
@@ -62,7 +64,11 @@ def dead_letters(url: str, settings: Settings, catalog: Catalog) -> DeadLetterQu
     from flowguard.adapters.snowflake import SnowflakeDeadLetterQueue
 
     return SnowflakeDeadLetterQueue(
-        url, catalog, timeout_s=settings.database_timeout_s, query_timeout_s=settings.snowflake_query_timeout_s
+        url,
+        catalog,
+        timeout_s=settings.database_timeout_s,
+        query_timeout_s=settings.snowflake_query_timeout_s,
+        lock_timeout_s=settings.snowflake_lock_timeout_s,
     )
 
 

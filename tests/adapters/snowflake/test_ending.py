@@ -17,7 +17,7 @@ _PROGRAM = """
 import sys
 from flowguard.adapters.snowflake.database import Database
 
-databases = [Database(sys.argv[1]) for _ in range(4)]
+databases = [Database(sys.argv[1], idle_s=float(sys.argv[2])) for _ in range(4)]
 for one in databases:
     with one.transaction() as session:
         session.rows("SELECT 1")
@@ -28,9 +28,10 @@ for one in databases:
 """
 
 
-def test_a_process_ends_soon_beside_a_server_that_hangs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("idle_s", [60.0, 0.01], ids=["in silence", "while it is asked"])
+def test_a_process_ends_soon_beside_a_server_that_hangs(tmp_path: Path, idle_s: float) -> None:
     with running_snowflake(tmp_path) as server:
-        program = [sys.executable, "-c", _PROGRAM, server.url]
+        program = [sys.executable, "-c", _PROGRAM, server.url, str(idle_s)]
         with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -11,12 +12,13 @@ import pytest
 
 from flowguard.adapters.snowflake import Part, SnowflakeEventSink, migrate
 from flowguard.adapters.snowflake.database import Database
+from flowguard.adapters.snowflake.keeping import Keeper
 from flowguard.domain.errors import TransientError
 from flowguard.domain.rows import Merged, Move, WriteReport
 from flowguard.entrypoints.dev.snowflake import SnowflakeServer
 from tests.builders import CATALOG, CLICKS, rows
 from tests.contracts.sink_case import batch, claim
-from tests.servers.snowflake import Faults, running_snowflake
+from tests.servers.snowflake import Faults, running_snowflake, wait_for
 
 pytestmark = pytest.mark.snowflake
 
@@ -105,18 +107,54 @@ def test_a_server_that_died(server: SnowflakeServer, database: Database) -> None
     use(database)
 
 
-def test_a_connection_that_nobody_used_for_long_is_asked_first(
-    server: SnowflakeServer, database: Database, faults: Faults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What befell the server meanwhile costs nobody an error."""
-    monkeypatch.setattr("flowguard.adapters.snowflake.database._IDLE_S", 0.0)
-    before = use(database)
+@pytest.fixture
+def idle(server: SnowflakeServer) -> Iterator[Database]:
+    """Asked soon."""
+    with closing(Database(server.url, timeout_s=2, query_timeout_s=3, idle_s=0.05)) as database:
+        yield database
+
+
+def test_a_connection_that_nobody_uses_is_asked_without_a_statement(idle: Database, faults: Faults) -> None:
+    before = use(idle)
     faults.reset_counts()
-    assert use(database) == before
-    assert [one["text"] for one in faults.counted()["asked"]] == ["SELECT 1", "SELECT 1 + 1", "COMMIT"]
+    wait_for(lambda: faults.counted()["by_kind"].get("heartbeat", 0) >= 3, "three heartbeats")
+    assert faults.counted()["by_kind"].keys() == {"heartbeat"}
+    assert use(idle) == before
+
+
+def test_a_session_that_expires_while_nobody_uses_it_costs_nobody_an_error(idle: Database, faults: Faults) -> None:
+    before = use(idle)
+    faults.expire_sessions(at="heartbeat")
+    wait_for(lambda: idle.connections > before, "there is another connection")
+    use(idle)
+
+
+def test_a_server_that_is_gone_while_nobody_uses_it(server: SnowflakeServer, idle: Database) -> None:
+    before = use(idle)
     server.kill()
     server.start()
-    assert use(database) == before + 1
+    wait_for(lambda: idle.connections > before, "there is another connection")
+    use(idle)
+
+
+def test_nobody_waits_for_a_connection_that_hangs_while_it_is_asked(idle: Database, faults: Faults) -> None:
+    before = use(idle)
+    held = faults.set("hold", at="heartbeat")
+    faults.wait_standing(held)
+    with within(1):
+        assert use(idle) == before + 1
+    faults.lift()
+
+
+def test_who_asks_a_connection_ends_with_it(idle: Database, faults: Faults) -> None:
+    use(idle)
+    (keeper,) = [one for one in threading.enumerate() if isinstance(one, Keeper) and not one.ended.is_set()]
+    held = faults.set("hold", at="heartbeat")
+    faults.wait_standing(held)
+    idle.close()
+    faults.lift()
+    keeper.join(SOON_S)
+    assert not keeper.is_alive()
 
 
 @pytest.mark.parametrize("where", ["between two writes", "in a write"])

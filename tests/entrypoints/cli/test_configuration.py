@@ -66,6 +66,12 @@ def test_flags_win_over_environment_over_file_over_defaults(
             "",
             ["snowflake://account/shop/bronze", "add private_key_file or token"],
         ),
+        (
+            {"FLOWGUARD_SNOWFLAKE_QUERY_TIMEOUT_S": "20", "FLOWGUARD_SNOWFLAKE_LOCK_TIMEOUT_S": "20"},
+            "",
+            ["snowflake_lock_timeout_s from FLOWGUARD_SNOWFLAKE_LOCK_TIMEOUT_S", "below snowflake_query_timeout_s"],
+        ),
+        ({"FLOWGUARD_SNOWFLAKE_WRITERS": "21"}, "", ["snowflake_writers", "20"]),
         ({"FLOWGUARD_SINK_URL": "kafka://localhost"}, "", ["sink_url", "nothing here speaks 'kafka'"]),
         ({"FLOWGUARD_DEAD_LETTER_URL": "redis://x"}, "", ["dead_letter_url", "'redis'"]),
         ({"FLOWGUARD_LOG_URL": "sqlite://log.db"}, "", ["sqlite:///folder/file.db"]),
@@ -90,6 +96,16 @@ def test_a_bad_setting_is_one_line_and_exits_3(
     assert len(answer.err.splitlines()) == 1
     for text in said:
         assert text in answer.err
+
+
+def test_more_workers_than_may_write_into_snowflake_are_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWGUARD_LOG_URL", "kafka://127.0.0.1:1")
+    monkeypatch.setenv("FLOWGUARD_SINK_URL", "snowflake://user:x@account/shop/bronze?host=127.0.0.1&port=1")
+    answer = cli("consume", "--workers", 9)
+    assert (answer.code, answer.out) == (3, "")
+    assert len(answer.err.splitlines()) == 1
+    assert "--workers 9: snowflake_writers (FLOWGUARD_SNOWFLAKE_WRITERS) allows 8" in answer.err
+    assert "larger batches" in answer.err
 
 
 CATALOGS = """

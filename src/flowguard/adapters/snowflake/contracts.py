@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import partial
 
 from flowguard.adapters.snowflake.database import Database, Session
-from flowguard.adapters.snowflake.errors import number_of
+from flowguard.adapters.snowflake.errors import FORBIDDEN, number_of
 from flowguard.adapters.snowflake.tables import FoundColumn, table_of
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import SchemaContracts
@@ -14,7 +14,6 @@ from flowguard.domain.errors import ConfigurationError
 
 _CHANGED = (904, 2023)
 """An unknown column, and one of another type than the values that are given for it."""
-_FORBIDDEN = 3001
 
 
 def contracts_on(database: Database, default: SchemaContract) -> SchemaContracts:
@@ -63,7 +62,7 @@ def _add(database: Database, event_type: EventType, missing: Collection[str]) ->
             for name in sorted(missing):
                 session.change(table.add_column(name))
     except ConfigurationError as error:
-        if error.__cause__ is not None and number_of(error.__cause__) == _FORBIDDEN:
+        if error.__cause__ is not None and number_of(error.__cause__) == FORBIDDEN:
             raise ConfigurationError(
                 f"{database.where}: table {event_type.table.upper()} lacks {', '.join(sorted(missing))}, and the role"
                 " may not add columns to it: run `flowguard migrate` with a role that may, or set a schema_contract"

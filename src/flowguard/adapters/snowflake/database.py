@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import itertools
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +15,7 @@ import snowflake.connector
 from snowflake.connector import errors as sf
 
 from flowguard.adapters.snowflake.errors import breaks_session, mapped
+from flowguard.adapters.snowflake.keeping import Keeper, let_go, quietly_closed
 from flowguard.adapters.snowflake.url import url_of
 from flowguard.domain.errors import TransientError, UnknownOutcomeError
 
@@ -30,11 +29,9 @@ STAGE: Final = "FG_FILES"
 STAGED: Final = "FG_STAGED"
 """A temporary table with one column V, a document a row."""
 
-_IDLE_S: Final = 60.0
-"""A connection that was not used for so long is asked whether it still is one."""
+IDLE_S: Final = 60.0
+"""How long nobody uses a connection before it is asked whether it still is one."""
 _CLOSE_TIMEOUT_S: Final = 2.0
-_GOODBYE_S: Final = 3.0
-"""Longer than the connector takes for it; together, at the end of the process."""
 _ABANDONED_S: Final = 120.0
 """Snowflake gives up a transaction after five silent minutes. What comes later succeeds, without what came before."""
 _now: Final[Callable[[], float]] = (
@@ -97,18 +94,31 @@ class Database:
     """A schema that was migrated, and one lazy connection to it. Used by one thread at a time, whichever it is.
 
     Every use raises TransientError, ConfigurationError or PermanentError in place of the connector's errors. The
-    connection is made anew after any error but the server's answer to a statement, and asked before it is used when
-    nobody used it for a minute. Times in seconds.
+    connection is made anew after any error but the server's answer to a statement. Whenever nobody used it for `idle_s`
+    it is asked by a heartbeat, which wakes no warehouse, and replaced where it is dead. Who waits
+    for a lock longer than `lock_timeout_s` (half of `query_timeout_s` if not given) gets TransientError. Times in
+    seconds.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, query_timeout_s: float = QUERY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        query_timeout_s: float = QUERY_TIMEOUT_S,
+        lock_timeout_s: float | None = None,
+        idle_s: float = IDLE_S,
+    ) -> None:
         self.url = url_of(url)
         self.where = self.url.where
         self._timeout_s = timeout_s
         self._query_timeout_s = query_timeout_s
+        self._lock_timeout_s = query_timeout_s / 2 if lock_timeout_s is None else lock_timeout_s
+        self._idle_s = idle_s
         self._connection: Any = None
         self._used_at = 0.0
         self._lock = threading.Lock()
+        self._keeper: Keeper | None = None
         self._closed = False
         self.connections = 0
         """How many were made."""
@@ -150,6 +160,8 @@ class Database:
     def close(self) -> None:
         """Let go of the connection; nobody waits for a server that hangs. Idempotent."""
         self._closed = True
+        if self._keeper is not None:
+            self._keeper.ended.set()
         if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._drop()
             self._lock.release()
@@ -157,16 +169,53 @@ class Database:
     def _usable(self) -> Any:  # noqa: ANN401  # the connector has no types
         if self._closed:
             raise TransientError(f"{self.where}: closed")
-        if self._connection is not None and _now() - self._used_at > _IDLE_S:
-            try:
-                Session(self._connection, self._query_timeout_s).rows("SELECT 1")
-            except sf.Error:
-                self._drop()
         if self._connection is None:
             self._connection = self._connected()
             self._staged = False
             self.connections += 1
+        if self._keeper is None:
+            self._keeper = Keeper(self._until_idle_s, self._keep)
+            self._keeper.start()
         return self._connection
+
+    def _until_idle_s(self) -> float:
+        unused_s = _now() - self._used_at
+        return self._idle_s - unused_s if unused_s < self._idle_s else self._idle_s
+
+    def _keep(self) -> None:
+        """Ask the connection if nobody has used it for so long, and replace it where it is dead.
+
+        A server that hangs keeps no writer waiting: the connection is nobody's meanwhile, and who needs one makes one.
+        """
+        with self._unused() as ours:
+            if not ours or _now() - self._used_at < self._idle_s:
+                return
+            asked, self._connection = self._connection, None
+        if asked is None:
+            return
+        kept = asked
+        if not asked.is_valid():
+            quietly_closed(asked)
+            try:
+                kept = self._connected()
+            except sf.Error:
+                return  # who needs one next is told
+        with self._unused() as ours:
+            if ours and self._connection is None and not self._closed:
+                self._connection, self._staged, self._used_at = kept, False, _now()
+                self.connections += kept is not asked
+                return
+        quietly_closed(kept)
+
+    @contextmanager
+    def _unused(self) -> Iterator[bool]:
+        """Whether it is ours, inside: nobody uses it."""
+        ours = self._lock.acquire(blocking=False)
+        try:
+            yield ours
+        finally:
+            if ours:
+                self._lock.release()
 
     def _connected(self) -> Any:  # noqa: ANN401  # the connector has no types
         short = max(1, round(self._timeout_s))
@@ -188,7 +237,7 @@ class Database:
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
                 "CLIENT_TELEMETRY_ENABLED": False,
                 # Somebody who died may hold a lock until Snowflake gives the session up.
-                "LOCK_TIMEOUT": max(1, round(self._query_timeout_s / 2)),
+                "LOCK_TIMEOUT": max(1, round(self._lock_timeout_s)),
                 "TIMEZONE": "UTC",
                 "TIMESTAMP_INPUT_FORMAT": "AUTO",
                 "QUERY_TAG": "flowguard",
@@ -215,28 +264,10 @@ class Database:
             self._drop()
 
     def _drop(self) -> None:
-        """Forget the connection. Saying goodbye to a server that hangs takes seconds: a thread of its own does it."""
+        """Forget the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            threading.Thread(target=_quietly_closed, args=(connection,), daemon=True, name=next(_NAMES)).start()
-
-
-_GOODBYE: Final = "snowflake-goodbye-"
-_NAMES: Final = (f"{_GOODBYE}{number}" for number in itertools.count())
-
-
-def _quietly_closed(connection: Any) -> None:  # noqa: ANN401  # the connector has no types
-    with suppress(Exception):
-        connection.close()
-
-
-@atexit.register
-def _say_goodbye() -> None:
-    """Let those that are under way end: a native thread that calls into a Python that is gone may crash the process."""
-    deadline = time.monotonic() + _GOODBYE_S
-    for thread in threading.enumerate():
-        if thread.name.startswith(_GOODBYE):
-            thread.join(max(0.0, deadline - time.monotonic()))
+            let_go(connection)
 
 
 def _broken(error: BaseException) -> bool:

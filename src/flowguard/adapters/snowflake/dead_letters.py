@@ -78,8 +78,11 @@ class SnowflakeDeadLetterQueue(DeadLetterQueue):
         *,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
+        lock_timeout_s: float | None = None,
     ) -> None:
-        self._database = Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
+        self._database = Database(
+            url, timeout_s=timeout_s, query_timeout_s=query_timeout_s, lock_timeout_s=lock_timeout_s
+        )
         self._tables = {one.topic: letters_table(one) for one in event_types}
 
     @property

@@ -18,6 +18,9 @@ from flowguard.domain.errors import ConfigurationError, FlowGuardError, Permanen
 _CREDENTIALS: Final = "it refuses the credentials; check user, key or token of the URL"
 _MIGRATE: Final = "run `flowguard migrate`, with a role that may"
 
+FORBIDDEN: Final = 3001
+"""The role lacks a right on what it names."""
+
 _TRANSIENT: Final[dict[int, str]] = {
     4: "it did not answer in time",
     14: "it did not answer in time",
@@ -40,7 +43,7 @@ _PERSON: Final[dict[int, str]] = {
     2003: f"there is no such table, or the role may not use it; {_MIGRATE}",
     2023: "a column has another type than FlowGuard's; " + _MIGRATE,
     2043: "there is no such object, or the role may not use it",
-    3001: "the role may not do this; grant it what `docs/guide/snowflake.md` lists",
+    FORBIDDEN: "the role may not do this; grant it what `docs/guide/snowflake.md` lists",
     90105: "there is no such database, or the role may not use it",
     90106: "there is no such schema, or the role may not use it",
     390100: _CREDENTIALS,

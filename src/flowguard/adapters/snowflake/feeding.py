@@ -13,9 +13,13 @@ from typing import Final
 
 from flowguard.adapters.snowflake.database import STAGE, STAGED, Session
 from flowguard.adapters.snowflake.documents import array_of
+from flowguard.adapters.snowflake.tables import literal
+from flowguard.domain.errors import TransientError
 
 MOST_BYTES: Final = 900_000
 """Of a statement with what is bound to it; Snowflake recommends to stay below 1 MB."""
+_ROWS_LOADED: Final = 3
+"""Which column of what COPY tells of a file; of no file it tells less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ def is_large(documents: Sequence[bytes]) -> bool:
 def fed(session: Session, documents: Sequence[bytes]) -> Iterator[Feed]:
     """The documents as a source, for one statement or several, inside of a transaction (a `staged` one, if large).
 
-    By a file that takes three statements more, whatever its size: PUT, COPY, which removes the file, and DELETE.
+    By a file that takes three statements more, whatever its size: PUT, COPY, which removes the file, and DELETE. Raises
+    TransientError where COPY did not load each of them.
     """
     if not is_large(documents):
         yield Feed("(SELECT f.value AS v FROM TABLE(FLATTEN(input => PARSE_JSON(?))) f) AS s", (array_of(documents),))
@@ -44,8 +49,11 @@ def fed(session: Session, documents: Sequence[bytes]) -> Iterator[Feed]:
     with tempfile.TemporaryDirectory(prefix="flowguard-") as folder:
         file = Path(folder) / name
         file.write_bytes(gzip.compress(b"".join(b'{"v":%s}\n' % one for one in documents), compresslevel=1))
-        session.change(f"PUT file://{file} @{STAGE} AUTO_COMPRESS=FALSE")
+        session.change(f"PUT {literal(f'file://{file}')} @{STAGE} AUTO_COMPRESS=FALSE")
     # An object a line: an array alone in its file might be taken for the rows.
-    session.change(f"COPY INTO {STAGED} FROM @{STAGE}/{name} FILE_FORMAT=(TYPE=JSON) PURGE=TRUE")
+    copied = session.rows(f"COPY INTO {STAGED} FROM @{STAGE}/{name} FILE_FORMAT=(TYPE=JSON) PURGE=TRUE")
+    loaded = sum(int(file[_ROWS_LOADED]) for file in copied if len(file) > _ROWS_LOADED)
+    if loaded != len(documents):
+        raise TransientError(f"COPY has loaded {loaded} of the {len(documents)} rows of a file; all are undone")
     yield Feed(f"(SELECT GET(V, 'v') AS v FROM {STAGED}) AS s", ())
     session.change(f"DELETE FROM {STAGED}")

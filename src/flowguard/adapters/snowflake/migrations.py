@@ -51,11 +51,13 @@ def migrate(
 
     With the part WAREHOUSE, each event type gets its bronze table, or the columns that its model has gained; with
     DEAD_LETTERS its table of dead letters. Raises ConfigurationError (a migration was changed after it was applied, a
-    newer FlowGuard was here, a table that cannot be brought up to date, missing rights), TransientError.
+    newer FlowGuard was here, a table that cannot be brought up to date, a default collation, missing rights),
+    TransientError.
     """
     with closing(Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)) as database:
         with database.transaction() as session:
-            steps = list(_steps(session, parts, list(event_types)))
+            if steps := list(_steps(session, parts, list(event_types))):
+                _require_no_collation(session, database.where)
         if steps and not dry_run:  # whoever may make no tables may find that all are there
             with database.transaction() as session:
                 session.change(_BOOKKEEPING)
@@ -65,6 +67,18 @@ def migrate(
             except PermanentError as error:  # rows of an older table that the new type does not hold
                 raise ConfigurationError(f"{database.where}: {error}: mend these rows, and migrate again") from error
         return steps
+
+
+def _require_no_collation(session: Session, where: str) -> None:
+    """Raise ConfigurationError where new columns would take two ids for one that differ in case, or in a blank."""
+    # Columns have it from their schema. COLLATE '' of a column is not documented to undo that, and one that has another
+    # collation, if it be of bytes, is refused by Snowpipe Streaming.
+    for _, collation, *_ in session.rows("SHOW PARAMETERS LIKE 'DEFAULT_DDL_COLLATION' IN SCHEMA"):
+        if collation:
+            raise ConfigurationError(
+                f"{where}: DEFAULT_DDL_COLLATION is {collation!r} there, and ids have to be compared byte by byte:"
+                " ALTER SCHEMA ... SET DEFAULT_DDL_COLLATION = '', or use a schema that has none"
+            )
 
 
 def _apply(database: Database, step: Migration) -> None:

@@ -68,6 +68,13 @@ _CLAIMED: Final = f"""
 _TURN: Final = f"""
     UPDATE FG_POSITIONS AS p SET AHEAD_TO = GREATEST(COALESCE(p.AHEAD_TO, g.A), g.A) FROM {_PLACES} WHERE {_KEY}
 """
+# The owners of an older making of a topic own nothing any more. One that ended is named until another one claims.
+_OTHERS: Final = """
+    SELECT COUNT(DISTINCT p.OWNER) FROM FG_POSITIONS AS p
+    JOIN (SELECT TOPIC, MAX(INCARNATION) AS I FROM FG_POSITIONS GROUP BY TOPIC) AS c
+      ON c.TOPIC = p.TOPIC AND c.I = p.INCARNATION
+    WHERE p.TOPIC <> ? AND p.OWNER <> ?
+"""
 _LAST: Final = f"""
     SELECT {PARTITION}, MAX({OFFSET}) + 1 FROM {{}}
     WHERE {TOPIC} = ? AND {INCARNATION} = ? GROUP BY 1
@@ -122,6 +129,12 @@ def claim(
         epoch, next_offset, ahead_to = found[topic, number, partition]
         claims.append((Claim(TopicPartition(topic, partition), number, epoch, next_offset), ahead_to or 0))
     return claims
+
+
+def count_others(session: Session, owner: str) -> int:
+    """How many other owners the positions of the schema have."""
+    ((others,),) = session.rows(_OTHERS, TURN, owner)
+    return int(others)
 
 
 def move(session: Session, moves: Sequence[Move]) -> bool:

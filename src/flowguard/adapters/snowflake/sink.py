@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -10,7 +11,8 @@ from flowguard.adapters.snowflake.database import QUERY_TIMEOUT_S, TIMEOUT_S, Da
 from flowguard.adapters.snowflake.documents import Piece, pieces_of
 from flowguard.adapters.snowflake.feeding import is_large
 from flowguard.adapters.snowflake.merging import land, remember
-from flowguard.adapters.snowflake.positions import Place, advance, claim, move, stood, take_turn
+from flowguard.adapters.snowflake.positions import Place, advance, claim, count_others, move, stood, take_turn
+from flowguard.adapters.snowflake.rights import require_rights
 from flowguard.adapters.snowflake.tables import LANDED_AT, BronzeTable, table_without
 from flowguard.domain.catalog import EventType, SchemaContract
 from flowguard.domain.contracts import Fitted
@@ -21,13 +23,18 @@ from flowguard.ports.sink import EventSink
 
 EVENT_ID_DAYS: Final = 7.0
 """How long an event that its producer sends again is recognized."""
+WRITERS: Final = 8
+"""How many consumers may write into one schema."""
+
+_log: Final = logging.getLogger("flowguard.snowflake")
 
 
 class SnowflakeEventSink(EventSink):
     """Writes to one schema. `check` also looks at the tables of the event types that are given.
 
     Within one event type, a pair of producer service and event id has one row if it is sent again within
-    `event_id_days`; an ingestion id has at most one row, for ever. Times in seconds.
+    `event_id_days`; an ingestion id has at most one row, for ever. Where more than `writers` consumers have claimed
+    partitions, a claim says so, once: it refuses none, for they would have no reader. Times in seconds.
     """
 
     def __init__(
@@ -37,13 +44,20 @@ class SnowflakeEventSink(EventSink):
         *,
         timeout_s: float = TIMEOUT_S,
         query_timeout_s: float = QUERY_TIMEOUT_S,
+        lock_timeout_s: float | None = None,
+        writers: int = WRITERS,
         schema_contract: SchemaContract = SchemaContract.EVOLVE,
         event_id_days: float = EVENT_ID_DAYS,
     ) -> None:
-        self._database = Database(url, timeout_s=timeout_s, query_timeout_s=query_timeout_s)
+        self._database = Database(
+            url, timeout_s=timeout_s, query_timeout_s=query_timeout_s, lock_timeout_s=lock_timeout_s
+        )
         self._contracts = contracts_on(self._database, schema_contract)
         self._event_types = tuple(event_types)
         self._days = event_id_days
+        self._writers = writers
+        self._told_of_writers = False
+        self._may_write = False  # asked once: it wakes the warehouse, and a gateway checks its sink often
         self._unsure: tuple[tuple[Move, ...], WriteReport] | None = None  # committed or not, nobody knows
         self._ahead: dict[tuple[TopicPartition, int], int] = {}  # as the claims told it
 
@@ -58,6 +72,17 @@ class SnowflakeEventSink(EventSink):
         event_types = {one.topic: one for one in self._event_types}
         with self._database.transaction() as session:
             claims = claim(session, owner, assignments, event_types)
+            others = 0 if self._told_of_writers else count_others(session, owner)
+        if others >= self._writers:
+            self._told_of_writers = True
+            _log.warning(
+                "%s: %d other consumers have claimed partitions, and snowflake_writers (FLOWGUARD_SNOWFLAKE_WRITERS)"
+                " allows %d: writers take turns, and when more than 20 wait, Snowflake refuses the next (000625); use"
+                " fewer with larger batches",
+                self._database.where,
+                others,
+                self._writers,
+            )
         self._ahead |= {(one.partition, one.incarnation): ahead for one, ahead in claims}
         return [one for one, _ in claims]
 
@@ -72,10 +97,13 @@ class SnowflakeEventSink(EventSink):
     def check(self) -> None:
         with self._database.transaction() as session:
             session.rows("SELECT 1 FROM FG_POSITIONS, FG_INCARNATIONS, FG_ABSORBED LIMIT 0")
-        for event_type in self._event_types:
-            table = table_without(event_type, self._contracts.lacks(event_type))
+        tables = [table_without(one, self._contracts.lacks(one)) for one in self._event_types]
+        for table in tables:
             with self._database.transaction() as session:
                 session.rows(f"SELECT {table.names}, {LANDED_AT} FROM {table.name} LIMIT 0")
+        if not self._may_write:
+            require_rights(self._database, tables)
+            self._may_write = True
 
     def close(self) -> None:
         self._database.close()

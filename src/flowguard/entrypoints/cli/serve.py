@@ -111,6 +111,13 @@ def _supervise(workers: int, container: Container, flags: Sequence[str]) -> None
             "--workers: an embedded log has one consumer a group, which is fast enough for it; several share a Kafka"
             " topic (FLOWGUARD_LOG_URL=kafka://host:9092)"
         )
+    most = container.most_writers()
+    if most is not None and workers > most:
+        raise ConfigurationError(
+            f"--workers {workers}: snowflake_writers (FLOWGUARD_SNOWFLAKE_WRITERS) allows {most}. Writers of one"
+            " Snowflake schema take turns, and when more than 20 wait, Snowflake refuses the next (000625): use fewer,"
+            " with larger batches (FLOWGUARD_BATCH__MAX_RECORDS, FLOWGUARD_BATCH__MAX_AGE_S)"
+        )
     settings = container.settings()
     supervisor = Supervisor(
         [sys.executable, "-P", "-m", "flowguard", "consume", *flags],

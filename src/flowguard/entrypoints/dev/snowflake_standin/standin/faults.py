@@ -20,9 +20,9 @@ class ConnectionCutError(Exception):
 class Fault:
     """`what` is "error", "cut_before" (nothing has happened), "cut_after" (it has), or "hold" (done, not committed).
 
-    `at` is "login", "renew" (of a session's token) or "query". It fires for what matches the regular expression,
-    `times` times, or until lifted. A driver whose connection was cut sends its request again, under the same id: that
-    is cut, too, and not counted, unless `again_answered`.
+    `at` is "login", "renew" (of a session's token), "heartbeat" or "query". It fires for what matches the regular
+    expression, `times` times, or until lifted. A driver whose connection was cut sends its request again, under the
+    same id: that is cut, too, and not counted, unless `again_answered`.
     """
 
     id: int
@@ -63,6 +63,7 @@ class Faults:
             if fault.what not in {"error", "cut_before", "cut_after", "hold"} or fault.at not in {
                 "login",
                 "renew",
+                "heartbeat",
                 "query",
             }:
                 raise ValueError(f"no such fault: {fault.what} at {fault.at}")
@@ -102,9 +103,9 @@ class Faults:
                     return fault
         return None
 
-    def hold(self, text: str, cancelled: Callable[[], bool]) -> None:
+    def hold(self, text: str, cancelled: Callable[[], bool], at: str = "query") -> None:
         """Stand still where a fault wants that, until it is lifted or the client cancels."""
-        fault = self.firing("hold", "query", text, "")
+        fault = self.firing("hold", at, text, "")
         if fault is None:
             return
         with self._lock:

@@ -91,7 +91,7 @@ class Server:
             self._store.connect(),
             self._locks,
             self._faults.hold,
-            folder=self._settings.data,
+            settings=self._settings,
             database=database,
             schema=schema,
             autocommit=autocommit,
@@ -139,6 +139,10 @@ class Server:
                 self._masters.pop(session.master_token, None)
             await run_in_threadpool(session.close)
         else:
+            self._faults.asked(session.id, "heartbeat", "")
+            if (refused := self._fault("heartbeat", "", request)) is not None:
+                return refused
+            await run_in_threadpool(self._faults.hold, "", lambda: False, "heartbeat")
             session.touch()
         return _success(None)
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,11 +17,13 @@ from .cursor import Cursor
 from .errors import CancelledError, ConflictError, LockError, StatementError, as_snowflake
 from .locks import TableLocks
 from .results import Result, result_of
+from .settings import Settings
 from .statements import Kind, Params, Statement, split
 from .transaction import Transaction
 
 _KEPT_RESULTS = 32
 _CONFLICT_PAUSE_S = 0.02
+_DDL_COLLATION = re.compile(r"\s*SHOW\s+PARAMETERS\s+LIKE\s+'DEFAULT_DDL_COLLATION'\s+IN\s+SCHEMA\b", re.IGNORECASE)
 _LOCK_TIMEOUT = re.compile(r"\bLOCK_TIMEOUT\s*=\s*(\d+)", re.IGNORECASE)
 
 Hold = Callable[[str, Callable[[], bool]], None]
@@ -53,7 +54,7 @@ class Session:
         locks: TableLocks,
         hold: Hold,
         *,
-        folder: Path,
+        settings: Settings,
         database: str | None,
         schema: str | None,
         autocommit: bool,
@@ -62,11 +63,12 @@ class Session:
         self.id = secrets.randbits(48)
         self.token, self.master_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         self._duck = connection
-        self.state = Connection(connection, _Recent(), database, schema, db_path=folder)
+        self.state = Connection(connection, _Recent(), database, schema, db_path=settings.data)
         self.state.wants_autocommit = autocommit
         self._locks = locks
         self._hold = hold
         self._lock_timeout_s = lock_timeout_s
+        self._ddl_collation = settings.ddl_collation
         self._transaction: Transaction | None = None
         self._temporary: set[str] = set()
         self._busy = threading.Lock()
@@ -208,6 +210,8 @@ class Session:
         return result if len(rows) == 1 else result.with_total(count)
 
     def _read(self, statement: Statement, params: Params) -> Result:
+        if _DDL_COLLATION.match(statement.text):
+            return self._told(key="DEFAULT_DDL_COLLATION", value=self._ddl_collation, level="ACCOUNT")
         transaction = self._transaction
         if transaction is None or not transaction.has_changes:
             return self._run(statement, params)
@@ -257,8 +261,13 @@ class Session:
             return result_of(cursor, statement.type_id)
 
     def _success(self) -> Result:
+        return self._told(status="Statement executed successfully.")
+
+    def _told(self, **row: str) -> Result:
+        """One row."""
         cursor = self.state.cursor()
-        cursor.execute("SELECT 'Statement executed successfully.' AS \"status\"", server=True)
+        columns = [f"'{text}' AS \"{name}\"" for name, text in row.items()]
+        cursor.execute(f"SELECT {', '.join(columns)}", server=True)
         return result_of(cursor, 0)
 
     # -- the transaction ------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ class Settings:
     """A transaction that others wait for is rolled back when its session is idle for so long: Snowflake's 5 minutes."""
     lock_timeout_s: float = 43_200.0
     """Of sessions that set no LOCK_TIMEOUT: Snowflake's 12 hours."""
+    ddl_collation: str = ""
+    """The account's DEFAULT_DDL_COLLATION: it is told, and nothing else is done with it."""
     memory_limit: str = "2GB"
     threads: int = 2
 
