@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, TopicCollection
 
 from flowguard.adapters.kafka.errors import MISSING, error_of, translated
 from flowguard.adapters.kafka.options import KafkaOptions
-from flowguard.adapters.kafka.topics import KafkaTopics
+from flowguard.adapters.kafka.topics import KafkaTopics, id_of
 from flowguard.domain.ingestion import TopicPartition
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class SourceTopics(KafkaTopics):
                 # Not raised: frames would refer to it and it to them, and all that they hold would stay for long.
                 refused = future.exception(0)
                 if refused is None:
-                    ids[topic] = str(future.result(0).topic_id)
+                    ids[topic] = id_of(future.result(0))
                     continue
                 inner = error_of(refused) if isinstance(refused, KafkaException) else None
                 if inner is None:
