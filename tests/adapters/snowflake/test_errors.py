@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from snowflake.connector import errors as sf
 from sqlalchemy import make_url
 
@@ -71,6 +74,7 @@ LOGINS = [
     (390318, ASK, "it refuses the credentials"),
     (390422, ASK, "its network policy does not let this address in"),
 ]
+LOGIN = "250001 (08001): Failed to login: "
 DRIVERS = [
     # The connector's own, of a server that is not there.
     (sf.OperationalError(msg="late", errno=4), HOLD, "it did not answer in time"),
@@ -79,12 +83,51 @@ DRIVERS = [
     (sf.OperationalError(msg="gone", errno=250003), HOLD, "it cannot be reached"),
     (sf.OperationalError(msg="gone", errno=251011), HOLD, "it cannot be reached"),
     (sf.InterfaceError(msg="never heard of"), HOLD, "never heard of"),
-    (sf.DatabaseError(msg="Incorrect username or password", errno=250001), ASK, "it refuses the credentials"),
-    (sf.DatabaseError(msg="390144: JWT token is invalid", errno=250001), ASK, "it refuses the credentials"),
+    (
+        sf.DatabaseError(msg=LOGIN + "Authentication failed. Unspecified", errno=250001),
+        ASK,
+        "it refuses the credentials",
+    ),
+    (
+        sf.DatabaseError(msg=LOGIN + "Login error: JWT token is invalid., code: 390144", errno=250001),
+        ASK,
+        "it refuses the credentials",
+    ),
+    (
+        sf.DatabaseError(
+            msg=LOGIN + "Invalid Snowflake response. Snowflake responded with error status: 407 Proxy Authentication"
+            " Required, message: Unexpected response, body length 29.",
+            errno=250001,
+        ),
+        HOLD,
+        "it cannot be reached",
+    ),
+    (
+        sf.DatabaseError(msg=LOGIN + "error sending request: the proxy wants a password", errno=250001),
+        HOLD,
+        "it cannot be reached",
+    ),
+    (
+        sf.ProgrammingError(msg="Configuration error: authenticator: Invalid authenticator 'x'", errno=251007),
+        ASK,
+        "look at the URL",
+    ),
     (sf.ProgrammingError(msg="the session is gone", errno=390111), HOLD, "the session is gone"),
     (sf.ProgrammingError(msg="expired", errno=390114), HOLD, "the session has expired"),
     (sf.ProgrammingError(msg="expired", errno=390195), HOLD, "the session has expired"),
 ]
+
+
+def _encrypted_key(passphrase: bytes) -> str:
+    return (
+        rsa.generate_private_key(65537, 2048)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(passphrase),
+        )
+        .decode()
+    )
 
 
 @pytest.fixture
@@ -189,6 +232,35 @@ def test_a_commit_that_is_refused_is_no_unknown_outcome(database: Database, faul
     assert faults.fired(refused) == 1
     with database.transaction() as session:
         assert session.rows("SELECT count(*) FROM t") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("key", "passphrase"),
+    [("no key at all", ""), (_encrypted_key(b"right"), ""), (_encrypted_key(b"right"), "wrong")],
+    ids=["no key", "no passphrase", "another passphrase"],
+)
+def test_a_key_that_cannot_be_read(faulty_url: str, tmp_path: Path, key: str, passphrase: str) -> None:
+    file = tmp_path / "key.p8"
+    file.write_text(key)
+    url = make_url(faulty_url).update_query_dict({"private_key_file": str(file)})
+    if passphrase:
+        url = url.update_query_dict({"private_key_file_pwd": passphrase})
+    with closing(Database(url.render_as_string(hide_password=False), timeout_s=2)) as database:
+        assert "check user, key or token of the URL" in told(database, ASK, 250001)
+
+
+def test_an_encrypted_key_is_opened_by_its_passphrase(faulty_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "key.p8"
+    file.write_text(_encrypted_key(b"a&b"))
+    url = make_url(faulty_url).update_query_dict({"private_key_file": str(file), "private_key_file_pwd": "a&b"})
+    with closing(Database(url.render_as_string(hide_password=False), timeout_s=5)) as database:
+        use(database)
+
+
+def test_an_authenticator_that_there_is_not(faulty_url: str) -> None:
+    url = make_url(faulty_url).update_query_dict({"authenticator": "by_magic"})
+    with closing(Database(url.render_as_string(hide_password=False), timeout_s=2)) as database:
+        assert "look at the URL" in told(database, ASK, 251007)
 
 
 def test_nobody_is_there(faulty_url: str) -> None:

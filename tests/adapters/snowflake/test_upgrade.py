@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from flowguard.adapters.snowflake import Part, migrate
+from flowguard.adapters.snowflake.database import Session
 from flowguard.domain.errors import ConfigurationError, TransientError
 from flowguard.domain.rows import Merged
 from tests.adapters.snowflake.original import OriginalStorage
 from tests.adapters.snowflake.storage import SnowflakeStorage
-from tests.builders import CATALOG, CLICKS, place, rows
+from tests.builders import CATALOG, CLICKS, MEASUREMENTS, place, rows
 from tests.contracts.sink_case import claim, land
 from tests.servers.snowflake import Faults
 
@@ -62,6 +64,30 @@ def test_rows_from_before_are_known_as_such_after_an_upgrade_that_was_broken_off
     with pytest.raises(ConfigurationError, match="is it the same log that they came from"):
         claim(SnowflakeStorage.sink(grown), place(CLICKS, 2))
     grown.close()
+
+
+def test_what_is_written_to_an_old_column_after_the_copy_is_not_dropped_with_it(
+    snowflake_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in would copy it, too, when it runs the open transaction again: so here nothing is copied at first."""
+    change = Session.change
+
+    def nothing_there_yet(session: Session, sql: str, *binds: object) -> int:
+        return change(session, f"{sql} AND FALSE" if sql.startswith('UPDATE "MEASUREMENTS"') else sql, *binds)
+
+    with closing(SnowflakeStorage(snowflake_url)) as storage:
+        sink = storage.sink()
+        land(sink, rows(MEASUREMENTS, range(2)), claim(sink, place(MEASUREMENTS)))
+        storage.drop_column("measurements", "price")
+        storage.execute('ALTER TABLE "MEASUREMENTS" ADD COLUMN "PRICE" NUMBER(10, 2)')
+        storage.execute('UPDATE "MEASUREMENTS" SET PRICE = 7')
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "change", nothing_there_yet)
+            with pytest.raises(ConfigurationError, match=r"somebody has written 2 rows .* migrate again") as caught:
+                storage.migrate(MEASUREMENTS)
+        assert len(str(caught.value).splitlines()) == 1
+        storage.migrate(MEASUREMENTS)
+        assert storage.execute('SELECT COUNT(*), SUM(PRICE) FROM "MEASUREMENTS"') == [(2, 14)]
 
 
 def test_a_migration_that_was_broken_off_is_carried_through_the_next_time(faulty_url: str, faults: Faults) -> None:

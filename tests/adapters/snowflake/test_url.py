@@ -45,6 +45,13 @@ def test_no_secret_is_shown() -> None:
     assert "hidden" not in repr(url) + url.where
 
 
+@pytest.mark.parametrize("query", ["token=hidden-1&hidden-2=x", "private_key_file_pwd=a&role=R&hidden-1=b&port=1"])
+def test_a_piece_of_a_secret_is_taken_for_no_name(query: str) -> None:
+    with pytest.raises(ConfigurationError, match="write & as %26") as caught:
+        url_of(f"snowflake://u@account/DB/S?{query}")
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, TopicCollection
 
 from flowguard.adapters.kafka.errors import MISSING, error_of, translated
 from flowguard.adapters.kafka.options import KafkaOptions
-from flowguard.adapters.kafka.topics import KafkaTopics
+from flowguard.adapters.kafka.topics import KafkaTopics, id_of
 from flowguard.domain.ingestion import TopicPartition
 
 if TYPE_CHECKING:
@@ -81,16 +81,18 @@ class SourceTopics(KafkaTopics):
         def read(admin: AdminClient) -> dict[str, str | None]:
             ids: dict[str, str | None] = {}
             for topic, future in asked.items():
-                try:
-                    ids[topic] = str(future.result(0).topic_id)
-                except KafkaException as error:
-                    inner = error_of(error)
-                    if inner is None:
-                        raise
-                    if inner.code() not in MISSING:
-                        admin.poll(0)  # it brings why a broker cannot be reached
-                        raise translated(inner, self._doing, self._health) from error
-                    ids[topic] = None
+                # Not raised: frames would refer to it and it to them, and all that they hold would stay for long.
+                refused = future.exception(0)
+                if refused is None:
+                    ids[topic] = id_of(future.result(0))
+                    continue
+                inner = error_of(refused) if isinstance(refused, KafkaException) else None
+                if inner is None:
+                    raise refused
+                if inner.code() not in MISSING:
+                    admin.poll(0)  # it brings why a broker cannot be reached
+                    raise translated(inner, self._doing, self._health) from refused
+                ids[topic] = None
             # Known since the first answer of a broker: nothing is asked for it.
             cluster = admin.cluster_id(timeout=self._timeout_s)
             return {topic: one and f"{cluster}/{one}" for topic, one in ids.items()}

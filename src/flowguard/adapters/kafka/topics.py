@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic, sleep
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # public, by its docs
 
@@ -82,7 +84,7 @@ class KafkaTopics:
                 raise
             cluster = admin.cluster_id(timeout=self._timeout_s)
             partitions = tuple(sorted(TopicPartition(topic, one.id) for one in described.partitions))
-            return TopicFacts(topic, f"{cluster}/{described.topic_id}", partitions)
+            return TopicFacts(topic, f"{cluster}/{id_of(described)}", partitions)
 
         return self._ask(f"topic {topic}", ask)
 
@@ -218,6 +220,23 @@ def _committed(asking: Consumer, places: list[Place], timeout_s: float) -> list[
         if one.error is not None:
             raise KafkaException(one.error)
     return found
+
+
+def id_of(described: Any) -> str:  # noqa: ANN401  # the client does not export its type
+    """The topic id, which the description has as text afterwards.
+
+    confluent-kafka (2.16) counts one reference to it too many: 100 bytes would stay behind with each answer, which is
+    half a gigabyte a day where a source asks sixty times a second. What is one too many is told by an object that only
+    this frame refers to, so that nothing is given back once that is mended.
+    """
+    if isinstance(described.topic_id, Uuid):
+        ours = object()
+        id_ = vars(described).pop("topic_id")
+        for _ in range(sys.getrefcount(id_) - sys.getrefcount(ours)):
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(id_))
+        described.topic_id = str(id_)
+    text: str = described.topic_id
+    return text
 
 
 def _code(error: KafkaException) -> int | None:

@@ -37,6 +37,7 @@ _TRANSIENT: Final[dict[int, str]] = {
     390195: "the session has expired",
 }
 _PERSON: Final[dict[int, str]] = {
+    7: "look at the URL",
     606: "the URL names no warehouse; add ?warehouse=",
     904: _MIGRATE,
     1003: _MIGRATE,
@@ -46,6 +47,7 @@ _PERSON: Final[dict[int, str]] = {
     FORBIDDEN: "the role may not do this; grant it what `docs/guide/snowflake.md` lists",
     90105: "there is no such database, or the role may not use it",
     90106: "there is no such schema, or the role may not use it",
+    251007: "look at the URL",
     390100: _CREDENTIALS,
     390101: _CREDENTIALS,
     390102: "the user is locked out",
@@ -71,7 +73,9 @@ _PERMANENT: Final = frozenset({
     100132,  # an expression failed
     100145,  # maximum size of a variant exceeded
 })  # fmt: skip
-_CREDENTIAL_WORDS: Final = re.compile(r"incorrect username or password|JWT token|password|authenticat", re.IGNORECASE)
+_NO_LOGIN: Final = re.compile(r"Failed to login: (?:Authentication failed\.|Login error: .*\bcode: 39\d{4}\b)")
+"""The driver, of a key that it cannot read; and of what the server refused, should its number be in the text only."""
+_NO_CONNECTION: Final = 250_001
 _SESSION: Final = frozenset({390111, 390112, 390114, 390195})
 _NOT_SERVER: Final = range(250_000, 300_000)
 """The driver's own numbers: of connections and of HTTP."""
@@ -114,8 +118,8 @@ def breaks_session(error: BaseException) -> bool:
 
 
 def _is_refused_login(number: int | None, told: str) -> bool:
-    """The driver gives some refusals the number of a broken connection, and tells the server's in words only."""
-    return number in {250001, 251005} and bool(re.search(r"\b39\d{4}\b", told) or _CREDENTIAL_WORDS.search(told))
+    """The driver gives some refusals the number of a broken connection. What it quotes of others is no refusal."""
+    return number == _NO_CONNECTION and _NO_LOGIN.search(told) is not None
 
 
 def _told(error: BaseException) -> str:

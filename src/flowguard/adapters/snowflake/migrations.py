@@ -84,7 +84,15 @@ def _require_no_collation(session: Session, where: str) -> None:
 def _apply(database: Database, step: Migration) -> None:
     with database.transaction() as session:
         for statement in step.statements:
-            session.change(statement)
+            if not statement.startswith("SELECT"):
+                session.change(statement)
+                continue
+            ((lost,),) = session.rows(statement)
+            if lost:
+                raise ConfigurationError(
+                    f"{database.where}: {step.name}: somebody has written {lost} rows to the old column meanwhile, and"
+                    " they would lose their value: stop who writes, and migrate again"
+                )
         session.change(
             "INSERT INTO FG_MIGRATIONS SELECT ?, ?, ?, ?, CURRENT_TIMESTAMP()",
             step.part, step.number, step.name, step.checksum,

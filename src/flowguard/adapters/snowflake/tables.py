@@ -110,8 +110,8 @@ class BronzeTable:
         """The statements that bring a table with these columns (by name in upper case) up to date.
 
         Its rows stay; metadata that it lacks is unknown (null) for them. Text of a limited length and numbers of fewer
-        digits are widened, so that nothing is cut or rounded. Raises ConfigurationError where a column has a type that
-        cannot hold ours.
+        digits are widened, so that nothing is cut or rounded. A SELECT counts the rows that the next statement would
+        lose: it is to be 0. Raises ConfigurationError where a column has a type that cannot hold ours.
         """
         self.require_types(found)
         for column in self.columns:
@@ -132,6 +132,7 @@ class BronzeTable:
                     *([] if begun else [f"ALTER TABLE {self.name} RENAME COLUMN {quoted(name)} TO {quoted(old)}"]),
                     *([] if begun and there else [f"ALTER TABLE {self.name} ADD COLUMN {quoted(name)} {kind}"]),
                     f"UPDATE {self.name} SET {quoted(name)} = {quoted(old)} WHERE {quoted(name)} IS NULL",
+                    f"SELECT COUNT(*) FROM {self.name} WHERE {quoted(name)} IS NULL AND {quoted(old)} IS NOT NULL",
                     f"ALTER TABLE {self.name} DROP COLUMN {quoted(old)}",
                 ]
             elif there is None:

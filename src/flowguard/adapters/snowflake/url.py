@@ -26,6 +26,8 @@ _PARAMETERS: Final = (
     "warehouse",
 )
 
+_SECRETS: Final = ("private_key_file_pwd", "token")
+
 
 @dataclass(frozen=True)
 class SnowflakeUrl:
@@ -57,11 +59,8 @@ def url_of(text: str) -> SnowflakeUrl:
         raise ConfigurationError(f"{where} names no Snowflake schema: {_FORM}")
     database, schema = path
     given = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
-    if unknown := sorted(given.keys() - set(_PARAMETERS)):
-        raise ConfigurationError(
-            f"snowflake://{url.host}: {', '.join(unknown)} is not known in the URL; known are {', '.join(_PARAMETERS)}"
-        )
     where = f"snowflake://{url.host}/{database}/{schema}"
+    _require_known(where, list(given))
     options: dict[str, Any] = {
         "account": url.host, "user": url.username, "database": database, "schema": schema, **given
     }  # fmt: skip
@@ -69,10 +68,24 @@ def url_of(text: str) -> SnowflakeUrl:
         if not given["port"].isdecimal():
             raise ConfigurationError(f"{where}: port is {given['port']!r}, and a number is needed")
         options["port"] = int(given["port"])
+    if "private_key_file_pwd" in options:  # as the connector calls it today
+        options["private_key_password"] = options.pop("private_key_file_pwd")
     if url.password:
         options["password"] = str(url.password)
     _identify(where, options)
     return SnowflakeUrl(where, database, schema, options)
+
+
+def _require_known(where: str, given: list[str]) -> None:
+    """Raise ConfigurationError for a parameter that is not known. Behind a secret, its name may be a piece of that."""
+    secret = None
+    for name in given:
+        if name not in _PARAMETERS:
+            told = f"{name} is not known in the URL"
+            if secret is not None:
+                told = f"a parameter behind {secret} is not known in the URL (in a secret, write & as %26 and + as %2B)"
+            raise ConfigurationError(f"{where}: {told}; known are {', '.join(_PARAMETERS)}")
+        secret = name if name in _SECRETS else secret
 
 
 def _identify(where: str, options: dict[str, Any]) -> None:
