@@ -183,7 +183,7 @@ class Database:
         return self._idle_s - unused_s if unused_s < self._idle_s else self._idle_s
 
     def _keep(self) -> None:
-        """Ask the connection if nobody has used it for so long, and replace it where it is dead.
+        """Ask the connection if nobody has used it for so long, and replace it where it is dead, or was let go of.
 
         A server that hangs keeps no writer waiting: the connection is nobody's meanwhile, and who needs one makes one.
         """
@@ -191,15 +191,13 @@ class Database:
             if not ours or _now() - self._used_at < self._idle_s:
                 return
             asked, self._connection = self._connection, None
-        if asked is None:
-            return
-        kept = asked
-        if not asked.is_valid():
-            quietly_closed(asked)
-            try:
+        try:
+            kept = asked if asked is not None and asked.is_valid() else None
+            if kept is None:
+                quietly_closed(asked)
                 kept = self._connected()
-            except sf.Error:
-                return  # who needs one next is told
+        except Exception:  # noqa: BLE001  # another time; who needs one before that is told
+            return
         with self._unused() as ours:
             if ours and self._connection is None and not self._closed:
                 self._connection, self._staged, self._used_at = kept, False, _now()
