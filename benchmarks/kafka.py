@@ -28,7 +28,7 @@ from flowguard.adapters.kafka.source_config import consumer_config
 from flowguard.adapters.memory import MemoryDeadLetterQueue, MemoryEventSink, MemoryLedger, MemoryWarehouse
 from flowguard.adapters.system import RecordingTelemetry, SystemClock
 from flowguard.application.ingest import Ingestion
-from flowguard.application.ingest_ports import IngestPorts
+from flowguard.application.ingest_ports import IngestPorts, Pace
 from flowguard.application.worker import ThreadWorker
 from flowguard.application.writing import BatchWriter
 from flowguard.domain.batching import BatchPolicy, FlowPolicy
@@ -48,6 +48,7 @@ _REQUEST = 500
 _AT_ONCE = 8
 _PARTITIONS = CLICKS.partitions
 _LINGER_S = 5.0
+_COMMIT_S = 1.0  # as `flowguard consume` has it
 _groups = count(1)
 _READS = (Message.value, Message.offset, Message.partition)
 _BEST = "`consume(10_000)` loop that counts, same options"
@@ -129,9 +130,11 @@ def _consume(options: KafkaOptions, decoder: BatchDecoder, events: int) -> float
         source, sink, MemoryDeadLetterQueue(), clock, RecordingTelemetry(), ThreadWorker("bench-writer")
     )
     machine = Ingestor(BatchPolicy(), RetryPolicy(), DeadLetterPolicy(), FlowPolicy(), Random(1).random)
+    pace = Pace(commit_s=_COMMIT_S)
     ingestion = Ingestion(
-        ports, BatchWriter(decoder, sink, clock), machine, owner="bench", retry=RetryPolicy(), jitter=Random(1).random
-    )
+        ports, BatchWriter(decoder, sink, clock), machine,
+        owner="bench", retry=RetryPolicy(), jitter=Random(1).random, pace=pace,
+    )  # fmt: skip
     ledger = MemoryLedger(warehouse)
 
     def done() -> bool:
