@@ -34,7 +34,7 @@ from flowguard.domain.dead_letters import DeadLetterPolicy
 from flowguard.domain.decoding import BatchDecoder, Decoded
 from flowguard.domain.errors import RetryPolicy
 from flowguard.domain.events import Click
-from flowguard.domain.ingestion import Claim, TopicPartition
+from flowguard.domain.ingestion import Claim, TopicPartition, ingestion_id_prefix
 from flowguard.domain.ingestor import Ingestor
 from flowguard.domain.payload import decode_many
 from flowguard.domain.rows import Rows
@@ -54,9 +54,11 @@ class Untouched(BatchDecoder):
         decoded = Decoded()
         for run in batch.runs:
             topic, partition = run.partition
+            prefix = ingestion_id_prefix(topic, 1, partition)
+            ids = [f"{prefix}{offset}" for offset in run.offsets]
             values = [
-                (offset, "clicks", 1, topic, 1, partition, offset, "", offset, None, _TIME, ingested_at, value)
-                for offset, value in zip(run.offsets, run.values, strict=True)
+                (id_, "clicks", 1, topic, 1, partition, offset, "", id_, None, _TIME, ingested_at, value)
+                for id_, offset, value in zip(ids, run.offsets, run.values, strict=True)
             ]
             decoded.rows.append(Rows(CLICKS, run.partition, 1, list(run.offsets), values))
         return decoded

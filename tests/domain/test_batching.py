@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy, take
+from flowguard.domain.batching import Batch, BatchPolicy, FlowPolicy, cut
 from flowguard.domain.buffer import Buffer
 from flowguard.domain.ingestion import RECORD_OVERHEAD, Position, RecordRun, TopicPartition
 
@@ -95,16 +95,27 @@ def test_without_partitions_keeps_all_that_is_of_others(batch: Batch, gone: set[
 
 
 @given(runs_in_order(), st.integers(0, 20), st.integers(0, 3_000))
-def test_take_says_how_many_leading_records_fit(runs: tuple[RecordRun, ...], records: int, size: int) -> None:
+def test_a_run_is_cut_behind_the_last_record_that_fits(runs: tuple[RecordRun, ...], records: int, size: int) -> None:
     run = runs[0]
-    fits = take(run, records, size)
+    first, rest = cut(run, size, records)
+    fits = 0 if first is None else len(first)
 
     def size_of(number: int) -> int:
         return run.part(0, number).size_bytes if number else 0
 
-    assert 0 <= fits <= min(len(run), records)
+    assert first == (run.part(0, fits) if fits else None)
+    assert rest == (run.part(fits, len(run)) if fits < len(run) else None)
+    assert fits <= records
     assert size_of(fits) <= size
     assert fits == min(len(run), records) or size_of(fits + 1) > size
+
+
+@given(runs_in_order())
+def test_where_nothing_fits_one_record_can_be_had_all_the_same(runs: tuple[RecordRun, ...]) -> None:
+    run = runs[0]
+    first, rest = cut(run, 0, least=1)
+    assert first == run.part(0, 1)
+    assert rest == (run.part(1, len(run)) if len(run) > 1 else None)
 
 
 @given(runs_in_order(), st.integers(1, 10), st.integers(1, 1_500))

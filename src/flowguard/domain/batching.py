@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
+from sys import maxsize
 
 from flowguard.domain.ingestion import Position, RecordRun, TopicPartition
 
@@ -101,11 +102,17 @@ class Batch:
         return Batch(number, tuple(runs), excluded)
 
 
-def take(run: RecordRun, max_records: int, max_bytes: int) -> int:
-    """How many leading records of the run fit (records, bytes). May be 0."""
-    if max_records < 1:
-        return 0
-    some = run if len(run) <= max_records else run.part(0, max_records)
-    if some.size_bytes <= max_bytes:  # nearly always, and record by record it would cost a tenth of the consumer's time
-        return len(some)
-    return bisect_right(list(accumulate(some.sizes())), max_bytes)
+def cut(
+    run: RecordRun, max_bytes: int, max_records: int = maxsize, *, least: int = 0
+) -> tuple[RecordRun | None, RecordRun | None]:
+    """The leading records that fit, but `least` (0 or 1) at least, and the rest; None for what would be empty."""
+    count = min(len(run), max_records)
+    if run.size_bytes > max_bytes:  # rarely: it looks at every record
+        count = min(count, bisect_right(list(accumulate(run.sizes())), max_bytes))
+    count = max(count, least)
+    if count == len(run):
+        return run, None
+    if count == 0:
+        return None, run
+    first = run.part(0, count)
+    return first, run.part(count, len(run), run.size_bytes - first.size_bytes)

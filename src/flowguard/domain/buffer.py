@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from flowguard.domain.batching import Batch, BatchPolicy, take
+from flowguard.domain.batching import Batch, BatchPolicy, cut
 from flowguard.domain.ingestion import RecordRun, TopicPartition
 
 
@@ -53,15 +53,14 @@ class Buffer:
         records, size = self._policy.max_records, self._policy.max_bytes
         while self._runs and records > 0 and size > 0:
             offered_at, run = self._runs.popleft()
-            fits = take(run, records, size) or (0 if runs else 1)  # one record larger than a batch goes alone
-            if fits < len(run):
-                self._runs.appendleft((offered_at, run.part(fits, len(run)) if fits else run))
-            if fits == 0:
+            first, rest = cut(run, size, records, least=0 if runs else 1)  # one larger than a batch goes alone
+            if rest is not None:
+                self._runs.appendleft((offered_at, rest))
+            if first is None:
                 break
-            run = run.part(0, fits) if fits < len(run) else run
-            runs.append(run)
-            records -= len(run)
-            size -= run.size_bytes
+            runs.append(first)
+            records -= len(first)
+            size -= first.size_bytes
         self._records -= sum(map(len, runs))
         self.size_bytes -= sum(run.size_bytes for run in runs)
         return Batch(number, tuple(runs))

@@ -120,8 +120,8 @@ class RecordRun:
         """Where a reader goes on after this run; not promised to hold a record."""
         return self.offsets[-1] + 1
 
-    def part(self, start: int, stop: int) -> RecordRun:
-        """Records `start` to `stop` (indexes, as in a slice)."""
+    def part(self, start: int, stop: int, size_bytes: int = -1) -> RecordRun:
+        """Records `start` to `stop` (indexes, as in a slice). `size_bytes` is theirs, where the caller knows it."""
         return RecordRun(
             self.partition,
             self.offsets[start:stop],
@@ -129,15 +129,19 @@ class RecordRun:
             self.timestamps_ms[start:stop],
             None if self.keys is None else self.keys[start:stop],
             None if self.headers is None else self.headers[start:stop],
+            size_bytes,
         )
 
     def sizes(self) -> list[int]:
         """Of each record, what it adds to `size_bytes`."""
-        if self.keys is None and self.headers is None:
-            return [len(value) + RECORD_OVERHEAD for value in self.values]
-        return [
-            size_of((value,), (self.key(index),), (self.headers_of(index),)) for index, value in enumerate(self.values)
-        ]
+        sizes = [len(value) + RECORD_OVERHEAD for value in self.values]
+        if self.keys is not None:
+            sizes = [
+                size + len(key) + KEY_OVERHEAD if key else size for size, key in zip(sizes, self.keys, strict=True)
+            ]
+        if self.headers is not None:
+            sizes = [size + size_of((), None, (some,)) for size, some in zip(sizes, self.headers, strict=True)]
+        return sizes
 
     def key(self, index: int) -> bytes | None:
         return None if self.keys is None else self.keys[index]

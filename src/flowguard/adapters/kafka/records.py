@@ -30,19 +30,11 @@ def runs_of(messages: list[Message]) -> list[RecordRun]:
 
     A record without a value (a tombstone) has an empty one here, as has a header without one.
     """
-    if not messages:
-        return []
-    topics, partitions = list(map(Message.topic, messages)), list(map(Message.partition, messages))
-    topic, partition = topics[0], partitions[0]
-    if topics.count(topic) == len(topics) and partitions.count(partition) == len(partitions):
-        return [_run(TopicPartition(cast("str", topic), cast("int", partition)), messages)]
-    # Messages of one fetch stand together: a few stretches, each a slice.
+    # Messages of one fetch stand together: a few stretches.
     parts: dict[tuple[object, object], list[Message]] = {}
-    start = 0
-    for place, stretch in groupby(zip(topics, partitions, strict=True)):
-        stop = start + len(list(stretch))
-        parts.setdefault(place, []).extend(messages[start:stop])
-        start = stop
+    for number, same in groupby(messages, Message.partition):
+        for topic, stretch in groupby(same, Message.topic):
+            parts.setdefault((topic, number), []).extend(stretch)
     return [
         _run(TopicPartition(cast("str", topic), cast("int", number)), part) for (topic, number), part in parts.items()
     ]
@@ -55,9 +47,9 @@ def _run(place: TopicPartition, messages: list[Message]) -> RecordRun:
     return RecordRun(
         place,
         cast("list[int]", list(map(Message.offset, messages))),
-        cast("list[bytes]", values if None not in values else [value or b"" for value in values]),
+        cast("list[bytes]", values if all(values) else [value or b"" for value in values]),
         list(map(_milliseconds, map(Message.timestamp, messages))),
-        None if keys.count(None) == len(keys) else keys,
+        None if keys[0] is None and keys.count(None) == len(keys) else keys,
         None if headers.count(None) == len(headers) else [_headers(some) for some in headers],
     )
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Container, Iterable
-from itertools import accumulate
 
-from flowguard.domain.ingestion import RECORD_OVERHEAD, RecordRun, TopicPartition
+from flowguard.domain.batching import cut
+from flowguard.domain.ingestion import RecordRun, TopicPartition
 
 
 class Shelf:
@@ -31,15 +30,13 @@ class Shelf:
             runs = self._runs[place]
             before = len(taken)
             while runs and budget > 0:
-                count = _fitting(runs[0], budget) or (0 if taken else 1)
-                if count == 0:
+                first, rest = cut(runs.popleft(), budget, least=0 if taken else 1)
+                if rest is not None:
+                    runs.appendleft(rest)
+                if first is None:
                     break
-                run = runs.popleft()
-                if count < len(run):
-                    runs.appendleft(run.part(count, len(run)))
-                    run = run.part(0, count)
-                taken.append(run)
-                budget -= run.size_bytes
+                taken.append(first)
+                budget -= first.size_bytes
             if len(taken) > before:
                 del self._runs[place]
                 if runs:
@@ -48,10 +45,3 @@ class Shelf:
 
     def drop(self, places: Container[TopicPartition]) -> None:
         self._runs = {place: runs for place, runs in self._runs.items() if place not in places}
-
-
-def _fitting(run: RecordRun, budget: int) -> int:
-    """How many of its records the budget has room for."""
-    if run.size_bytes <= budget:
-        return len(run)
-    return bisect_right(list(accumulate(map(RECORD_OVERHEAD.__add__, map(len, run.values)))), budget)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from flowguard.adapters.memory.ranges import GrowingRanges
-from flowguard.domain.batching import take
+from flowguard.domain.batching import cut
 from flowguard.domain.ingestion import Headers, RecordRun, TopicPartition, size_of
 from flowguard.ports.publisher import NewRecord
 
@@ -100,14 +100,12 @@ class PartitionLog:
             if low >= high or max_bytes <= 0:
                 break
             run = chunk.run(self.place, low, high)
-            fits = take(run, len(run), max_bytes)
-            if fits < len(run):
-                fits = fits or (0 if runs else 1)
-                if fits:
-                    runs.append(run.part(0, fits))
+            fitting, rest = cut(run, max_bytes, least=0 if runs else 1)
+            if fitting is not None:
+                runs.append(fitting)
+                max_bytes -= fitting.size_bytes
+            if rest is not None:
                 break
-            runs.append(run)
-            max_bytes -= run.size_bytes
         return runs
 
     def drop_chunk(self, before: int) -> int:

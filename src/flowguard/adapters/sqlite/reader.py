@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from flowguard.adapters.sqlite.log_format import Body, decode
-from flowguard.domain.batching import take
+from flowguard.domain.batching import cut
 from flowguard.domain.ingestion import RECORD_OVERHEAD, Headers, RecordRun, TopicPartition
 
 _BATCHES = (
@@ -80,16 +80,12 @@ def within(runs: list[RecordRun], budget: int) -> tuple[list[RecordRun], RecordR
     """(what fits, at least one record; the rest of the run that did not fit). Runs after that one are dropped."""
     fitting: list[RecordRun] = []
     for run in runs:
-        count = take(run, NO_LIMIT, budget)
-        if count == 0 and not fitting:
-            count = 1
-        if count == len(run):
-            fitting.append(run)
-            budget -= run.size_bytes
-            continue
-        if count:
-            fitting.append(run.part(0, count))
-        return fitting, run.part(count, len(run))
+        first, rest = cut(run, budget, least=0 if fitting else 1)
+        if first is not None:
+            fitting.append(first)
+            budget -= first.size_bytes
+        if rest is not None:
+            return fitting, rest
     return fitting, None
 
 
