@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV_VERSION := 0.13.9
 
+# Processes that run the tests at once: much of the time they wait. A choice of tests (ARGS) is run by one.
+WORKERS ?= $(if $(ARGS),0,4)
+
 # Folders that hold Python; those not there yet are left out.
 CODE := $(wildcard src tests benchmarks examples tools)
 
@@ -40,7 +43,7 @@ snowflake: install ## a local stand-in for Snowflake, for FLOWGUARD_SINK_URL (st
 	@$(BIN)/flowguard dev snowflake up $(ARGS)
 
 test: install-dev ## install what tests need, then run every test whose server is there or can be started (Kafka: Java 17)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install-dev ## format, lint, types and layers, as CI does
 	@$(BIN)/ruff format --check $(CODE)
