@@ -76,10 +76,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Among several processes, files with slow tests go first: the last to end then has little to do alone."""
+    """Among several processes, what takes longest goes first: the last to end then has little to do alone."""
     if _worker_output(config) is not None:
         slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: item.path not in slow)
+        items.sort(key=lambda item: (item.path not in slow, "faults" not in item.path.parts))
 
 
 def pytest_deselected(items: Iterable[pytest.Item]) -> None:
