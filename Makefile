@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 UV_VERSION := 0.13.9
 
+# Processes that run the tests at once: much of the time they wait. A choice of tests (ARGS) needs none beside itself.
+WORKERS ?= $(if $(ARGS),0,4)
+
 # Folders that hold Python; those not there yet are left out.
 CODE := $(wildcard src tests benchmarks examples tools)
 
@@ -26,6 +29,7 @@ help: ## list these commands
 	@echo "FlowGuard:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo 'Options go in ARGS: make up ARGS="--port 9000", make test ARGS="-k gateway"'
+	@echo 'All tests run in four processes, those of ARGS in one; make test WORKERS=2 says otherwise (0: without workers)'
 
 up: install ## install what running needs, then start the whole pipeline (Ctrl-C drains and stops)
 	@exec $(BIN)/flowguard up $(ARGS)
@@ -40,7 +44,7 @@ snowflake: install ## a local stand-in for Snowflake, for FLOWGUARD_SINK_URL (st
 	@$(BIN)/flowguard dev snowflake up $(ARGS)
 
 test: install-dev ## install what tests need, then run every test whose server is there or can be started (Kafka: Java 17)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install-dev ## format, lint, types and layers, as CI does
 	@$(BIN)/ruff format --check $(CODE)

@@ -3,13 +3,16 @@
 A test that needs a service carries its marker (see `markers` in pyproject.toml) and skips itself from a
 fixture when the service is not there. `FLOWGUARD_REQUIRE`, a comma list of markers, is heeded when `CI=true`:
 a test with such a marker may not skip, and at least one must run.
+
+`make test` runs the files in several processes (pytest-xdist). What a test was marked with travels in its reports, for
+the process that sums up has not collected any test.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -45,8 +48,14 @@ settings.register_profile(
 )
 settings.load_profile("ci" if IN_CI else "default")
 
+_MARKER = "marker"
+"""A property of a report, for each marker of its test: its keywords have the names of folders among them."""
+_LEFT_OUT = "left_out"
+
 _ran: set[str] = set()
-_markers_of: dict[str, frozenset[str]] = {}
+"""Markers."""
+_left_out: set[str] = set()
+"""Node ids."""
 
 
 def _required() -> frozenset[str]:
@@ -66,38 +75,60 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(message)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Among several processes, what takes longest goes first: the last to end then has little to do alone."""
+    if _worker_output(config) is not None:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (item.path not in slow, "faults" not in item.path.parts))
+
+
+def pytest_deselected(items: Iterable[pytest.Item]) -> None:
+    _left_out.update(item.nodeid for item in items)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    markers = frozenset(mark.name for mark in item.iter_markers())
-    _markers_of[report.nodeid] = markers
+    markers = {mark.name for mark in item.iter_markers()}
+    report.user_properties.extend((_MARKER, name) for name in sorted(markers))
     if report.skipped and not hasattr(report, "wasxfail") and (needed := markers & _required()):
         report.outcome = "failed"
         report.longrepr = f"required here ({', '.join(sorted(needed))}), but skipped: {_reason(report)}"
-    elif report.when == "call":
-        _ran.update(markers)
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        _ran.update(_markers_of(report))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401  # of pytest-xdist, which may not be there
+    """A worker has ended; one that crashed has left no output."""
+    _left_out.update(getattr(node, "workeroutput", {}).get(_LEFT_OUT, ()))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.exitstatus == pytest.ExitCode.OK and _never_ran(session.config):
+    output = _worker_output(session.config)
+    if output is not None:
+        output[_LEFT_OUT] = sorted(_left_out)
+    elif session.exitstatus == pytest.ExitCode.OK and _never_ran(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     skipped: list[pytest.TestReport | pytest.CollectReport] = terminalreporter.stats.get("skipped", [])
-    deselected = len(terminalreporter.stats.get("deselected", []))
     missing = _never_ran(config)
-    if not skipped and not deselected and not missing:
+    if not skipped and not _left_out and not missing:
         return
     terminalreporter.section("What did not run, and why")
     for line in _summary_lines(skipped):
         terminalreporter.line(line)
-    if deselected:
-        terminalreporter.line(f"{_tests(deselected)} left out by the command line (-k, -m or --deselect)")
+    if _left_out:
+        terminalreporter.line(f"{_tests(len(_left_out))} left out by the command line (-k, -m or --deselect)")
     for marker in sorted(missing):
         terminalreporter.line(f"FLOWGUARD_REQUIRE names {marker}, and no test with that marker ran", red=True)
 
@@ -106,12 +137,23 @@ def _summary_lines(skipped: Iterable[pytest.TestReport | pytest.CollectReport]) 
     """One line for each reason, the most frequent first, with the markers of the tests that gave it."""
     groups: Counter[tuple[str, str]] = Counter()
     for report in skipped:
-        markers = _markers_of.get(report.nodeid, frozenset()) & _SERVICES
+        markers = _markers_of(report) & _SERVICES
         label = f" [{', '.join(sorted(markers))}]" if markers else ""
         whole_file = " (a whole file)" if isinstance(report, pytest.CollectReport) else ""
         groups[label + whole_file, _reason(report)] += 1
     for (label, reason), count in groups.most_common():
         yield f"{_tests(count)} skipped{label}: {reason}"
+
+
+def _worker_output(config: pytest.Config) -> dict[str, Any] | None:
+    """Where this process runs tests for another one, which sums up: what it is told in the end."""
+    return getattr(config, "workeroutput", None)
+
+
+def _markers_of(report: pytest.TestReport | pytest.CollectReport) -> set[str]:
+    """Of its test; a file that was skipped as a whole has none."""
+    properties = report.user_properties if isinstance(report, pytest.TestReport) else []
+    return {str(value) for name, value in properties if name == _MARKER}
 
 
 _SERVICES = frozenset({"browser", "kafka", "postgres", "realdata", "snowflake"})

@@ -36,11 +36,11 @@ def free_port() -> int:
             return port
 
 
-def wait_until(met: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+def wait_until(met: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S, *, pause_s: float = 0.02) -> None:
     deadline = time.monotonic() + deadline_s
     while not met():
         assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 @contextmanager
@@ -71,10 +71,11 @@ class Installation:
         """Until no stream has any lag."""
 
         def landed() -> bool:
-            # A new process each time: the gateway may give the answer of a moment ago.
+            # A new process each time: the gateway may give the answer of a moment ago. Its start takes most of a second
+            # of a processor that the pipeline needs as well.
             return all(one["lag"] == 0 for one in self.command("status")["streams"].values())
 
-        wait_until(landed, "the lag is 0")
+        wait_until(landed, "the lag is 0", pause_s=0.2)
 
     def command(self, *arguments: str | Path) -> Any:  # noqa: ANN401  # JSON can be anything
         """The JSON answer of `flowguard ... --json`; fails unless it exits 0."""

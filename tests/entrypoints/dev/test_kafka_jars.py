@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from flowguard.entrypoints.dev.folder_lock import alone_in
 from flowguard.entrypoints.dev.kafka_jars import JarLock, cache_folder, find_jars, read_lock
 from flowguard.entrypoints.dev.unavailable import KafkaUnavailableError
 from tests.entrypoints.dev.fakes import programs
@@ -50,6 +52,26 @@ def test_they_are_fetched_once_and_then_had_without_mvn(tmp_path: Path, monkeypa
     assert find_jars(LOCK, said.append) == jars
     assert len(said) == 1
     assert sorted(one.name for one in cache_folder(LOCK).iterdir()) == sorted(CONTENT)  # no drafts are left
+
+
+def test_while_another_process_fetches_them_it_waits_and_has_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path / "bin", monkeypatch, {"mvn": "echo 'a second mvn'; exit 1"})
+    folder = cache_folder(LOCK)
+    with ThreadPoolExecutor(1) as beside:
+        with alone_in(folder.parent):
+            jars = beside.submit(find_jars, LOCK, lambda _: None)
+            with pytest.raises(TimeoutError):
+                jars.result(timeout=0.5)
+            _fill(folder)
+        assert [jar.name for jar in jars.result(timeout=60)] == sorted(CONTENT)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch, {"mvn": FETCHES})
+    (tmp_path / "cache").write_text("no folder")
+    _refused("cache.* cannot be written: Not a directory")
 
 
 def test_mvn_is_asked_for_the_artifacts_of_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowguard.domain.errors import ConfigurationError
+from flowguard.entrypoints.dev.folder_lock import alone_in
 from flowguard.entrypoints.dev.unavailable import KafkaUnavailableError
 
 OWN_JARS = "FLOWGUARD_KAFKA_JARS"
@@ -61,10 +63,14 @@ def find_jars(lock: JarLock, say: Callable[[str], None]) -> list[Path]:
             )
         return jars
     folder = cache_folder(lock)
-    if not all((folder / name).is_file() for name in lock.sha256):
+    if not _all_there(lock, folder):
         _fetch(lock, folder, say)
     _verify(folder, lock)
     return [folder / name for name in sorted(lock.sha256)]
+
+
+def _all_there(lock: JarLock, folder: Path) -> bool:
+    return all((folder / name).is_file() for name in lock.sha256)
 
 
 def _verify(folder: Path, lock: JarLock) -> None:
@@ -89,15 +95,22 @@ def _fetch(lock: JarLock, folder: Path, say: Callable[[str], None]) -> None:
             f"the jars of Apache Kafka {lock.kafka} are not in {folder}, and there is no mvn (Apache Maven) on the PATH"
             f" to fetch them: install it, or name a folder of jars by {OWN_JARS}"
         )
-    say(f"fetching the {len(lock.sha256)} jars of Apache Kafka {lock.kafka} with mvn, once, into {folder}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="fetch-") as name:
-            fresh = Path(name)
-            _run_maven(mvn, lock, fresh)
-            _verify(fresh, lock)
-            for jar in lock.sha256:
-                (fresh / jar).replace(folder / jar)
+        with alone_in(folder.parent):  # two Mavens at a time would also meet in Maven's own cache
+            if _all_there(lock, folder):
+                return
+            say(f"fetching the {len(lock.sha256)} jars of Apache Kafka {lock.kafka} with mvn, once, into {folder}")
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix="fetch-") as name:
+                fresh = Path(name)
+                _run_maven(mvn, lock, fresh)
+                _verify(fresh, lock)
+                for jar in lock.sha256:
+                    (fresh / jar).replace(folder / jar)
+    except KafkaUnavailableError:
+        raise
+    except ConfigurationError as error:
+        raise KafkaUnavailableError(str(error)) from error
     except OSError as error:
         raise KafkaUnavailableError(f"{folder} cannot be written: {error.strerror}") from error
 
