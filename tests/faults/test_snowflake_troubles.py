@@ -18,7 +18,7 @@ MOVE, ROWS, COMMIT = "UPDATE FG_POSITIONS", 'INSERT INTO "CLICKS"', "COMMIT"
 """The statements of a batch, and nobody else's in these tests."""
 LOCKS = 5
 REFUSED = "it refuses the credentials; check user, key or token of the URL"
-LOCKED = "a lock was not to be had; too many consumers merge into one table"
+LOCKED = "a lock was not to be had: too many consumers"
 
 
 @pytest.mark.parametrize("renewed", [True, False], ids=["and is renewed", "and is over"])

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.snowflake
 ANSWERS = [
     # Number, SQLSTATE, what becomes of it, part of the text; the session goes on after all of them.
     (604, "57014", HOLD, "FLOWGUARD_SNOWFLAKE_QUERY_TIMEOUT_S"),
-    (625, "57014", HOLD, "a lock was not to be had; too many consumers merge into one table"),
+    (625, "57014", HOLD, "a lock was not to be had: too many consumers, or one that vanished"),
     (630, "57014", HOLD, "longer than the account allows"),
     (90073, "57P03", HOLD, "its warehouse cannot be resumed"),
     (606, "57P03", ASK, "the URL names no warehouse; add ?warehouse="),

@@ -55,7 +55,7 @@ def test_who_has_lost_its_partitions_is_no_writer_any_more(
 
 def test_the_wait_for_a_turn_is_bounded_and_transient(storage: SnowflakeStorage) -> None:
     with (
-        closing(SnowflakeEventSink(storage.url, query_timeout_s=600, lock_timeout_s=1)) as sink,
+        closing(SnowflakeEventSink(storage.url, timeout_s=1, query_timeout_s=600, lock_timeout_s=3)) as sink,
         closing(Database(storage.url)) as other,
     ):
         ours = claim(sink)

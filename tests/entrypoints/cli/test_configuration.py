@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -203,6 +204,18 @@ def test_check_names_what_was_misspelt(cli: Cli, monkeypatch: pytest.MonkeyPatch
     verdict, text = _checks(cli, "--port", 9)["environment"]
     assert verdict == "wrong"
     assert text == "no setting is called FLOWGUARD_SINK_ULR; is it FLOWGUARD_SINK_URL?"
+
+
+@pytest.mark.snowflake
+def test_check_finds_a_warehouse_without_tables_where_the_log_is_not_made_yet(
+    cli: Cli, snowflake_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWGUARD_SINK_URL", snowflake_url)
+    found = _checks(cli, "--port", 9)
+    assert found["data"][0] == "note"
+    verdict, text = found["migrations"]
+    assert verdict == "wrong"
+    assert re.fullmatch(r"6 to be applied, first snowflake://.*: warehouse 1: positions: run `flowguard migrate`", text)
 
 
 def test_check_finds_a_file_that_is_no_database(cli: Cli, here: Path) -> None:

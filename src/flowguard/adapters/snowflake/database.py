@@ -224,7 +224,7 @@ class Database:
             paramstyle="qmark",
             login_timeout=short,
             connect_timeout=max(1, short // 2),
-            retry_timeout=short,
+            retry_timeout=max(1, round(self._query_timeout_s)),  # of one try: a statement waits for its lock in it
             request_timeout=max(1, round(self._query_timeout_s)),
             query_timeout=max(1, round(self._query_timeout_s)),
             logout_request_timeout_seconds=1,

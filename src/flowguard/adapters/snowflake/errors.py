@@ -25,7 +25,7 @@ _TRANSIENT: Final[dict[int, str]] = {
     4: "it did not answer in time",
     14: "it did not answer in time",
     604: "the statement was cancelled; did it take too long (FLOWGUARD_SNOWFLAKE_QUERY_TIMEOUT_S)?",
-    625: "a lock was not to be had; too many consumers merge into one table",
+    625: "a lock was not to be had: too many consumers, or one that vanished has it still, for 5 minutes at most",
     630: "the statement took longer than the account allows",
     90073: "its warehouse cannot be resumed",
     250001: "it cannot be reached",
@@ -96,11 +96,11 @@ def translated(error: Exception, where: str) -> FlowGuardError:
     if number in _TRANSIENT:
         return TransientError(f"{where}: {_TRANSIENT[number]} ({told})")
     if number in _PERSON:
-        return ConfigurationError(f"{where}: {told}: {_PERSON[number]}")
+        return ConfigurationError(f"{where}: {_PERSON[number]} ({told})")
     if number in _PERMANENT or _is_of_data(state) or isinstance(error, sf.DataError | sf.IntegrityError):
         return PermanentError(told)
     if state.startswith(("42", "02")):
-        return ConfigurationError(f"{where}: {told}: {_MIGRATE}")
+        return ConfigurationError(f"{where}: {_MIGRATE} ({told})")
     return TransientError(f"{where}: {told}")
 
 
@@ -125,7 +125,9 @@ def _is_refused_login(number: int | None, told: str) -> bool:
 def _told(error: BaseException) -> str:
     lines = str(getattr(error, "msg", None) or error).strip().splitlines()
     text = " ".join(line.strip() for line in lines) or type(error).__name__
-    return re.sub(r"\s*\(request_id=[^)]*\)", "", text)[:500]
+    text = re.sub(r"\s*\(request_id=[^)]*\)", "", text)
+    text = re.sub(r"^(\d{6} \(\w{5}\): )\1+", r"\1", text)  # some are told twice by the driver
+    return text.replace("private_key_password", "private_key_file_pwd")[:500]  # as the URL has it
 
 
 @contextmanager

@@ -129,11 +129,11 @@ def _tables(container: Container) -> Iterator[Finding]:
     missing = sorted(str(file) for file in files if not file.exists())
     if missing:
         yield Finding("data", "note", f"{', '.join(missing)}: not made yet; `flowguard up` or `flowguard migrate` does")
-        return
-    if pending:
+    if elsewhere := [one.splitlines()[0] for one in pending if not one.startswith(tuple(missing))]:
         yield Finding(
-            "migrations", "wrong", f"{len(pending)} to be applied, first {pending[0]}: run `flowguard migrate`"
+            "migrations", "wrong", f"{len(elsewhere)} to be applied, first {elsewhere[0]}: run `flowguard migrate`"
         )
+    if missing or elsewhere:
         return
     shown = {name: without_secrets(url) for name, url in urls.items()}
     yield from _tried("log", lambda: _log(container, shown["log_url"]))

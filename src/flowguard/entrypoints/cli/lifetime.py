@@ -47,5 +47,5 @@ def start_logging(*, verbose: bool, worker: int | None = None) -> None:
         format=f"%(asctime)s %(levelname)-7s {number}%(message)s",
         stream=sys.stderr,
     )
-    for name in ("asyncio", "uvicorn"):
+    for name in ("asyncio", "uvicorn", "snowflake"):
         logging.getLogger(name).setLevel(logging.WARNING)
