@@ -9,7 +9,7 @@ ARGS ?=
 UV_VERSION := 0.13.9
 
 # Processes that run the tests at once: much of the time they wait. A choice of tests (ARGS) needs none beside itself.
-WORKERS ?= $(if $(ARGS),0,4)
+WORKERS ?= $(if $(ARGS),0,3)
 
 # Folders that hold Python; those not there yet are left out.
 CODE := $(wildcard src tests benchmarks examples tools)
@@ -29,7 +29,7 @@ help: ## list these commands
 	@echo "FlowGuard:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo 'Options go in ARGS: make up ARGS="--port 9000", make test ARGS="-k gateway"'
-	@echo 'All tests run in four processes, those of ARGS in one; make test WORKERS=2 says otherwise (0: without workers)'
+	@echo 'All tests run in three processes, those of ARGS in one; make test WORKERS=2 says otherwise (0: without workers)'
 
 up: install ## install what running needs, then start the whole pipeline (Ctrl-C drains and stops)
 	@exec $(BIN)/flowguard up $(ARGS)
