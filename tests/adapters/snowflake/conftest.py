@@ -1,4 +1,4 @@
-"""The stand-in alone, also where an account is given: tests that set faults on it, or ask what it was asked."""
+"""A migrated schema; and the stand-in, also where an account is given, for tests that set faults or count requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowguard.entrypoints.dev.snowflake import SnowflakeServer
+from tests.adapters.snowflake.storage import SnowflakeStorage
 from tests.servers.snowflake import Faults, Snowflake
 
 
@@ -25,3 +26,11 @@ def faulty_url(snowflake_server: SnowflakeServer, faults: Faults) -> Iterator[st
     yield schemas.fresh_schema()
     faults.lift()
     schemas.drop_all()
+
+
+@pytest.fixture
+def storage(snowflake_url: str) -> Iterator[SnowflakeStorage]:
+    """A new schema, migrated."""
+    storage = SnowflakeStorage(snowflake_url)
+    yield storage
+    storage.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -17,13 +16,6 @@ from tests.builders import CATALOG, NOW, ORDERS, letter
 from tests.servers.snowflake import Faults
 
 pytestmark = pytest.mark.snowflake
-
-
-@pytest.fixture
-def storage(snowflake_url: str) -> Iterator[SnowflakeStorage]:
-    storage = SnowflakeStorage(snowflake_url)
-    yield storage
-    storage.close()
 
 
 def test_writers_that_put_the_same_at_once_double_nothing(storage: SnowflakeStorage) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from snowflake.connector import errors as sf
@@ -17,13 +17,6 @@ from tests.builders import CATALOG, CLICKS, MEASUREMENTS, NOW, event, letter, ro
 from tests.contracts.sink_case import batch, claim, land, position
 
 pytestmark = pytest.mark.snowflake
-
-
-@pytest.fixture
-def storage(snowflake_url: str) -> Iterator[SnowflakeStorage]:
-    storage = SnowflakeStorage(snowflake_url)
-    yield storage
-    storage.close()
 
 
 def new_rows(sink: SnowflakeEventSink, ours: Claim) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from flowguard.domain.catalog import SchemaContract
@@ -12,13 +10,6 @@ from tests.contracts.schema import GROWN, OLD, SchemaContractCase, bookings, cla
 from tests.servers.snowflake import Faults
 
 pytestmark = pytest.mark.snowflake
-
-
-@pytest.fixture
-def storage(snowflake_url: str) -> Iterator[SnowflakeStorage]:
-    storage = SnowflakeStorage(snowflake_url)
-    yield storage
-    storage.close()
 
 
 class TestSnowflakeSchemaContracts(SchemaContractCase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from time import monotonic
 
@@ -17,13 +16,6 @@ from tests.builders import CLICKS, place, rows
 from tests.contracts.sink_case import FIRST, HERE, SECOND, claim, land
 
 pytestmark = pytest.mark.snowflake
-
-
-@pytest.fixture
-def storage(snowflake_url: str) -> Iterator[SnowflakeStorage]:
-    storage = SnowflakeStorage(snowflake_url)
-    yield storage
-    storage.close()
 
 
 def test_a_claim_beyond_the_setting_is_told_once_and_not_refused(
