@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from snowflake.connector import errors as sf
@@ -65,6 +66,21 @@ def test_the_first_place_of_a_relayed_record_is_taken(storage: SnowflakeStorage)
     assert land(sink, rows(CLICKS, {5: event(CLICKS, "a")}, first_ids={5: first}), ours) == Merged(1, 0)
     assert land(sink, rows(CLICKS, {8: event(CLICKS, "b"), 10: event(CLICKS, "c")}), ours, expected=6) == Merged(1, 1)
     assert not ledger.doubled(CLICKS)
+
+
+@pytest.mark.parametrize("claimed_since", [False, True])
+def test_what_a_replay_put_ahead_of_a_position_is_there_for_its_owner(
+    storage: SnowflakeStorage, *, claimed_since: bool
+) -> None:
+    """By its ingestion id, where events are not looked for."""
+    with closing(SnowflakeEventSink(storage.url, CATALOG, event_id_days=0)) as sink:
+        ours = claim(sink)
+        land(sink, rows(CLICKS, range(3)), ours)
+        sink.write(batch(rows(CLICKS, range(4, 6))))
+        ours = claim(sink) if claimed_since else ours
+        assert land(sink, rows(CLICKS, range(3, 8)), ours, expected=3) == Merged(3, 2)
+        assert land(sink, rows(CLICKS, range(8, 10)), ours, expected=8) == Merged(2, 0)
+    assert not storage.ledger().doubled(CLICKS)
 
 
 def test_a_column_that_would_round_is_not_written_to(storage: SnowflakeStorage) -> None:
