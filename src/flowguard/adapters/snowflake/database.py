@@ -194,7 +194,8 @@ class Database:
         try:
             kept = asked if asked is not None and asked.is_valid() else None
             if kept is None:
-                quietly_closed(asked)
+                if asked is not None:
+                    quietly_closed(asked)
                 kept = self._connected()
         except Exception:  # noqa: BLE001  # another time; who needs one before that is told
             return
